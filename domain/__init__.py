@@ -1,0 +1,1 @@
+"""The language and the rules: events, aggregates, ports. Standard library and pydantic only."""

@@ -1,0 +1,1 @@
+"""The PostgreSQL and NATS servers Haulage starts when no URL is set."""

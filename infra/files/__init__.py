@@ -1,0 +1,1 @@
+"""Input files and rejects files."""

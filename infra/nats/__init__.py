@@ -1,0 +1,1 @@
+"""NATS: commands in, events and progress out."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: the log, the work table, the manifest, the views, the directory."""

@@ -1,0 +1,1 @@
+"""Folds for readers: progress, ledger, timeline."""

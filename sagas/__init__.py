@@ -1,0 +1,1 @@
+"""Definitions and decisions over time: process manager, executor, catalogue."""

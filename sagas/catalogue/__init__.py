@@ -1,0 +1,1 @@
+"""The catalogue: the operations that come with Haulage."""

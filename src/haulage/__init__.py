@@ -1,0 +1,1 @@
+"""Haulage: bulk operations as event-sourced sagas."""
