@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from haulage.domain.errors import NotFoundError
 from haulage.domain.items import MAX_CHUNK_ITEMS, Outcome
 from haulage.domain.manifest import Items
+from haulage.domain.undo import UndoRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,6 @@ class Checked:
     ordinals: Sequence[int]
     values: Sequence[Any]
     rejected: Sequence[Outcome] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class UndoRecord:
-    """What a compensation needs to know about one item as it was before. `before` is JSON-serialisable."""
-
-    ordinal: int
-    before: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
