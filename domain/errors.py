@@ -34,7 +34,10 @@ class NotReachableError(HaulageError):
 
 
 class ConflictError(HaulageError):
-    """The stream has moved on since it was read. Read again, decide again, append again."""
+    """The stream has moved on: somebody else was first, or we were and the answer was lost; the event ids tell which.
+
+    Read again, decide again, append again.
+    """
 
     code = "conflict"
 
