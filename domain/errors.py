@@ -33,6 +33,12 @@ class NotReachableError(HaulageError):
     code = "not_reachable"
 
 
+class NoRoomError(HaulageError):
+    """A disk is full. Whatever was tried can be tried again when there is space."""
+
+    code = "no_room"
+
+
 class ConflictError(HaulageError):
     """The stream has moved on: somebody else was first, or we were and the answer was lost; the event ids tell which.
 

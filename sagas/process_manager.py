@@ -15,10 +15,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from haulage.domain import operation as aggregate
 from haulage.domain.chunk import ChunkApplied, ChunkEvent, ChunkSplit
 from haulage.domain.event import Context, Event, Recorded
 from haulage.domain.items import Counts
-from haulage.domain import operation as aggregate
 from haulage.domain.operation import Operation, StepStarted, decide_drained, decide_step_completed
 from haulage.domain.status import RESTS, Status
 from haulage.domain.work import Task, Work
@@ -87,8 +87,6 @@ def _evolve_chunk(dispatch: Dispatch, event: ChunkEvent) -> Dispatch:
             change: dict[str, object] = {
                 "outstanding": dispatch.outstanding - 1,
                 "counts": dispatch.counts.plus(event.counts),
-                # A small step's only chunk is enqueued by the planner, not by us.
-                "next_first": max(dispatch.next_first, event.last + 1),
             }
             return dispatch.model_copy(update=change)
         case ChunkSplit():
