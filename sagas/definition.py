@@ -64,6 +64,9 @@ class Action(Protocol):
 
     participant_name: str
 
+    def verify(self, participant: Any, parameters: Any) -> None:
+        """Before anything is stored: raise `RefusedError` where these parameters can't work (an unknown name, say)."""
+
     def check(self, parameters: Any, items: Items) -> Checked:
         """Validate a chunk's items. Pure; raises nothing for bad items, but rejects them."""
 

@@ -86,9 +86,12 @@ create index work_claimable on haulage.work (priority desc, id) where owner is n
 create index work_owner on haulage.work (owner) where owner is not null;
 
 create table haulage.dispatch (
-    operation uuid  primary key,
-    state     jsonb not null
+    operation uuid    primary key,
+    state     jsonb   not null,
+    -- To be looked at although no event is new: a pause that waits for the work in flight, a decision to be made again.
+    due       boolean not null
 );
+create index dispatch_due on haulage.dispatch (operation) where due;
 
 -- Whether a direct backend still is the one a session registered. With the owner's rights, since one application's
 -- role may not look into the sessions of another's.

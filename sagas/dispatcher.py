@@ -1,0 +1,103 @@
+"""The dispatcher: runs the process manager over the log, a group of events at a time.
+
+Crash story. Events are read first; then one transaction moves the checkpoint from where it was read, saves what is
+remembered of each operation, enqueues work and appends what was decided.
+1. Died before the commit: the same events are read again, and the same is decided.
+2. Somebody else was faster: the checkpoint is not where it was, nothing is committed.
+3. A decision meets a conflict (a person paused the operation meanwhile): the group is committed without the decided
+   events, and each operation they were for is marked due, to be decided again when the newer event is visible.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+from haulage.domain.errors import ConflictError, LateAppendError
+from haulage.domain.event import NewEvents, Recorded
+from haulage.domain.ports import SavedDispatch, Store, Unit, Waker
+from haulage.sagas.process_manager import Decision, Dispatch, begin, decide, drops, evolve, needs_drain
+
+SUBSCRIPTION = "process-manager"
+
+
+class Dispatcher:
+    """`run_once` handles one group of events. Any number may run; one at a time gets anywhere."""
+
+    def __init__(self, store: Store, waker: Waker, *, window: int = 32, group: int = 2000) -> None:
+        self._store = store
+        self._waker = waker
+        self._window = window
+        self._group = group
+
+    def run_once(self) -> int:
+        """Handle what is new; how many events that were, or how many operations were decided anew."""
+        before = self._store.checkpoint(SUBSCRIPTION)
+        events = self._store.events_after(before, self._group)
+        dispatches = self._fold(events)
+        if not dispatches:
+            return 0
+        after = events[-1].position if events else before
+        decisions = self._decide(dispatches)
+        try:
+            done = self._commit(before, after, decisions, with_events=True)
+        except (ConflictError, LateAppendError):
+            done = self._commit(before, after, decisions, with_events=False)
+        if done:
+            self._wake(decisions)
+        return len(events) if events else sum(_changes(decision) for decision in decisions)
+
+    def _fold(self, events: Sequence[Recorded]) -> dict[UUID, Dispatch]:
+        saved = {s.operation: s for s in self._store.due_dispatches()}
+        saved |= self._store.dispatches(list({event.context.operation for event in events} - set(saved)))
+        dispatches = {operation: Dispatch.model_validate(s.state) for operation, s in saved.items()}
+        for event in events:
+            operation = event.context.operation
+            dispatches[operation] = evolve(dispatches.get(operation) or begin(event), event)
+        return dispatches
+
+    def _decide(self, dispatches: Mapping[UUID, Dispatch]) -> list[Decision]:
+        draining = [operation for operation, dispatch in dispatches.items() if needs_drain(dispatch)]
+        in_flight = self._store.in_flight(draining) if draining else {}
+        return [decide(d, self._window, in_flight.get(operation)) for operation, d in dispatches.items()]
+
+    def _commit(self, before: int, after: int, decisions: Sequence[Decision], *, with_events: bool) -> bool:
+        with self._store.begin() as unit:
+            if not unit.advance(SUBSCRIPTION, before, after):
+                return False
+            _save(unit, decisions, with_events=with_events)
+            unit.withdraw(_operations(d for d in decisions if d.withdraw))
+            unit.set_held(_operations(d for d in decisions if d.hold), True)
+            unit.set_held(_operations(d for d in decisions if d.release), False)
+            unit.enqueue([work for decision in decisions for work in decision.work])
+            if with_events:
+                unit.append([_new_events(decision.dispatch, decision) for decision in decisions if decision.events])
+        return True
+
+    def _wake(self, decisions: Iterable[Decision]) -> None:
+        if any(decision.work for decision in decisions):
+            self._waker.wake("work")
+        if any(decision.events for decision in decisions):
+            self._waker.wake("log")
+
+
+def _save(unit: Unit, decisions: Sequence[Decision], *, with_events: bool) -> None:
+    kept = [decision.dispatch for decision in decisions if not drops(decision.dispatch)]
+    undecided = {d.dispatch.operation_id for d in decisions if d.events and not with_events}
+    unit.save_dispatches(
+        [
+            SavedDispatch(d.operation_id, d.model_dump(mode="json"), needs_drain(d) or d.operation_id in undecided)
+            for d in kept
+        ]
+    )
+    unit.drop_dispatches(_operations(decision for decision in decisions if drops(decision.dispatch)))
+
+
+def _new_events(dispatch: Dispatch, decision: Decision) -> NewEvents:
+    return NewEvents(dispatch.operation_id, dispatch.operation.version, decision.events, dispatch.context)
+
+
+def _operations(decisions: Iterable[Decision]) -> list[UUID]:
+    return [decision.dispatch.operation_id for decision in decisions]
+
+
+def _changes(decision: Decision) -> bool:
+    return bool(decision.events or decision.work)
