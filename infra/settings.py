@@ -1,0 +1,173 @@
+"""Everything a person may decide about Haulage from outside: one model, read from `HAULAGE_…` environment variables.
+
+With nothing set, Haulage works in `.haulage` where you stand, with servers it starts itself. A URL replaces a server.
+Secrets are `SecretStr`, so a settings object can be logged; `redacted` does the same for a URL.
+"""
+
+import getpass
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from haulage.domain.errors import HaulageError
+from haulage.domain.identity import Token, as_token
+
+PREFIX = "HAULAGE_"
+
+_POSTGRES_SCHEMES = ("postgresql", "postgres")
+_NATS_SCHEMES = ("nats", "tls", "ws", "wss")
+
+
+class SettingsError(HaulageError):
+    """A setting has a value it cannot have; the message is made of sentences, one a line."""
+
+    code = "settings"
+
+
+def default_actor() -> str:
+    """The name of the person at the keyboard, as a token of the bus."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, usual in containers
+        name = f"uid-{os.getuid()}"
+    return as_token(name, "someone")
+
+
+def cores() -> int:
+    """The processor cores this process may use, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """What was decided from outside. Prefer `load_settings`, whose errors are sentences."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Path = Field(default=Path(".haulage"), description="folder of the embedded servers, their data and secrets")
+
+    postgres_url: SecretStr | None = Field(default=None, description="a PostgreSQL to use instead of the embedded one")
+    postgres_admin_url: SecretStr | None = Field(default=None, description="the same database, for `haulage migrate`")
+    nats_url: SecretStr | None = Field(default=None, description="NATS servers, by commas, instead of the embedded one")
+    nats_token: SecretStr | None = Field(default=None, description="token for `nats_url`")
+    nats_credentials: Path | None = Field(default=None, description="credentials file (.creds) for `nats_url`")
+
+    postgres_port: int = Field(default=0, ge=0, le=65535, description="of the embedded PostgreSQL; 0: any free one")
+    nats_port: int = Field(default=0, ge=0, le=65535, description="of the embedded NATS server; 0: any free one")
+    start_seconds: float = Field(default=120, gt=0, description="how long an embedded server may take to be ready")
+
+    tenant: Token = Field(default="default", description="whose operations these are")
+    actor: Token = Field(default_factory=default_actor, description="who is asking")
+
+    workers: int = Field(default_factory=cores, ge=1, le=1024, description="workers of one process")
+    lease_seconds: float = Field(default=30, ge=1, description="how long a claim lasts without a sign of life")
+    drain_seconds: float = Field(default=20, ge=0, description="how long a stop waits for work in hand")
+
+    input_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="folders, by colons, whose files a command may name when a server is not embedded"
+    )
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute_home(cls, home: Path) -> Path:
+        # Fixed now: a later change of the working directory must not change which servers are ours.
+        return home.expanduser().absolute()
+
+    @field_validator("input_folders", mode="before")
+    @classmethod
+    def _split_folders(cls, value: object) -> object:
+        return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+    @field_validator("input_folders", mode="after")
+    @classmethod
+    def _absolute_folders(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(folder.expanduser().absolute() for folder in folders)
+
+    @field_validator("postgres_url", "postgres_admin_url", mode="after")
+    @classmethod
+    def _postgres_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _has_scheme(url.get_secret_value(), _POSTGRES_SCHEMES):
+            raise ValueError("it should be a URL such as postgresql://user:password@host:5432/database")
+        return url
+
+    @field_validator("nats_url", mode="after")
+    @classmethod
+    def _nats_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not all(_has_scheme(one, _NATS_SCHEMES) for one in url.get_secret_value().split(",")):
+            raise ValueError("it should be a URL such as nats://host:4222, or several joined by commas")
+        return url
+
+    @field_validator("nats_credentials", mode="after")
+    @classmethod
+    def _credentials_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.expanduser().is_file():
+            raise ValueError("it should name a readable credentials file")
+        return None if path is None else path.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.postgres_admin_url is not None and self.postgres_url is None:
+            raise ValueError("HAULAGE_POSTGRES_ADMIN_URL is of use only together with HAULAGE_POSTGRES_URL: set both")
+        for name in ("nats_token", "nats_credentials"):
+            if getattr(self, name) is not None and self.nats_url is None:
+                raise ValueError(f"{PREFIX}{name.upper()} is of use only together with HAULAGE_NATS_URL: set both")
+        return self
+
+
+def load_settings(**changes: Any) -> Settings:
+    """The settings of this process: the environment, and over it `changes` (from the command line).
+
+    Raises `SettingsError`, whose text never shows a secret.
+    """
+    try:
+        return Settings(**changes)
+    except ValidationError as error:
+        sentences = [_sentence(detail) for detail in error.errors(include_url=False)]
+        # From None: the original error carries the values, and some are secrets.
+        raise SettingsError("\n".join(sentences)) from None
+
+
+def redacted(url: str) -> str:
+    """`url` (or several joined by commas) fit for a screen: user and host stay, password or token is `***`."""
+    return ",".join(_redacted(one) for one in url.split(","))
+
+
+def _redacted(url: str) -> str:
+    parts = urlsplit(url)
+    user, at, address = parts.netloc.rpartition("@")
+    if not at:
+        return url
+    name, colon, _ = user.partition(":")
+    # A user name alone is how a NATS URL carries a token.
+    secret = f"{name}:***" if colon else "***" if parts.scheme in _NATS_SCHEMES else name
+    return urlunsplit(parts._replace(netloc=f"{secret}@{address}"))
+
+
+def _has_scheme(url: str, schemes: tuple[str, ...]) -> bool:
+    scheme, colon, rest = url.strip().partition("://")
+    return bool(colon and rest) and scheme in schemes
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    if not detail["loc"]:
+        return f"{_reason(detail)}."
+    name = str(detail["loc"][0])
+    shown = "" if _is_secret(name) else f" is {str(detail['input'])!r}, which will not do"
+    return f"{PREFIX}{name.upper()}{shown or ' will not do'}: {_reason(detail)}."
+
+
+def _reason(detail: ErrorDetails) -> str:
+    if detail["type"] == "string_pattern_mismatch":
+        return "it should be a word of up to 63 of a-z, 0-9, _ and -, beginning with a letter or digit"
+    if detail["type"] == "extra_forbidden":
+        return "there is no such setting"
+    reason = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"it {reason}" if reason.startswith("should") else reason
+
+
+def _is_secret(name: str) -> bool:
+    return "url" in name or "token" in name
