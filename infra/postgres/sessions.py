@@ -68,6 +68,11 @@ class Session:
         )
         return False
 
+    @property
+    def broken(self) -> bool:
+        """Whether the direct connection is known to have ended: to all others we look dead."""
+        return self._direct is None or self._direct.closed or not _alive(self._direct)
+
     def end(self) -> None:
         """Give back what is claimed and leave; a repeat does nothing."""
         if self._direct is None:
@@ -85,6 +90,14 @@ class Session:
         return self._direct
 
 
+def _alive(connection: Connection[Any]) -> bool:
+    try:
+        connection.execute("select 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def reap(connection: Connection[Any]) -> int:
     """End dead sessions and give back their claims; how many claims that were.
 
@@ -97,7 +110,10 @@ def reap(connection: Connection[Any]) -> int:
         with connection.transaction():
             given_back += work.give_back(connection, session)
             connection.execute("delete from haulage.sessions where session = %s", (session,))
-    return given_back
+    # A claim by a process that did not know yet that its session had been ended.
+    return given_back + connection.execute(
+        "update haulage.work set owner = null where owner not in (select session from haulage.sessions)"
+    ).rowcount
 
 
 def _end_backends(connection: Connection[Any], application_name: str) -> bool:
