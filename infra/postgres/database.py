@@ -16,11 +16,12 @@ import psycopg
 from eventsourcing.postgres import PostgresDatastore
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, dict_row, tuple_row
 from psycopg_pool import PoolTimeout
 
 from haulage.domain.errors import NotReachableError
-from haulage.infra.postgres.errors import OutcomeUnknownError, PoolExhaustedError, translated
+from haulage.infra.postgres.errors import OutcomeUnknownError, PoolExhaustedError, TransactionAbortedError, translated
 from haulage.infra.postgres.pool import CONNECTING, Pool, prepare_session
 
 
@@ -70,13 +71,19 @@ class Database:
     def transaction(self) -> Iterator[Connection[TupleRow]]:
         """A transaction at READ COMMITTED: commits at the end of the block, rolls back on an exception.
 
-        Raises NotReachableError, OutcomeUnknownError, BusyError, PoolExhaustedError, DiskFullError, NotSettledError;
-        other errors of psycopg, such as a violated constraint, come through as they are.
+        Raises NotReachableError, OutcomeUnknownError, BusyError, PoolExhaustedError, DiskFullError, NotSettledError,
+        and TransactionAbortedError when the block caught an error of the transaction and ended as if all was well.
+        Other errors of psycopg, such as a violated constraint, come through as they are.
         """
         committing = False
         try:
             with self._session() as connection, connection.transaction():
                 yield connection
+                if connection.info.transaction_status == TransactionStatus.INERROR:
+                    # COMMIT would quietly roll back, and the caller would believe it.
+                    raise TransactionAbortedError(
+                        "An error aborted the transaction and was caught within it; nothing of it was done."
+                    )
                 committing = True
         except psycopg.Error as error:
             failure = translated(error, self._where)

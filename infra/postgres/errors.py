@@ -13,6 +13,12 @@ class OutcomeUnknownError(NotReachableError):
     """The connection broke during COMMIT: the transaction was done or was not; ask by event id."""
 
 
+class TransactionAbortedError(HaulageError):
+    """The block of a transaction swallowed an error that had aborted it. A mistake in the code: let such errors out."""
+
+    code = "transaction_aborted"
+
+
 class BusyError(HaulageError):
     """A time-out, a deadlock or a serialization failure: repeat the whole transaction."""
 
