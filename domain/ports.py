@@ -50,6 +50,15 @@ class SavedDispatch:
     due: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedChunk:
+    """A chunk that was applied, and where in the log that is recorded."""
+
+    first: int
+    last: int
+    position: int
+
+
 class Unit(Protocol):
     """One transaction: everything done through it is committed together, or not at all.
 
@@ -134,6 +143,17 @@ class Store(Protocol):
 
     def due_dispatches(self) -> Sequence[SavedDispatch]:
         """Those that are due."""
+
+    def head(self) -> int:
+        """The last position committed, whether it is below the log's line yet or not."""
+
+    def applied_chunks(
+        self, operation: UUID, step: str, before: int, limit: int, complete_to: int
+    ) -> Sequence[AppliedChunk] | None:
+        """Applied and not compensated chunks of a step, newest first, recorded before the position `before`.
+
+        None while what is known of applied chunks does not take the log up to `complete_to` into account.
+        """
 
     def in_flight(self, operations: Sequence[UUID]) -> dict[UUID, int]:
         """How many pieces of each operation's work are claimed just now."""

@@ -14,9 +14,25 @@ from uuid import UUID
 from haulage.domain.errors import ConflictError, LateAppendError
 from haulage.domain.event import NewEvents, Recorded
 from haulage.domain.ports import SavedDispatch, Store, Unit, Waker
-from haulage.sagas.process_manager import Decision, Dispatch, begin, decide, drops, evolve, needs_drain
+from haulage.domain.status import Status
+from haulage.sagas.process_manager import (
+    Ask,
+    AskApplied,
+    AskInFlight,
+    Decision,
+    Dispatch,
+    Found,
+    asks,
+    begin,
+    decide,
+    drops,
+    evolve,
+)
 
 SUBSCRIPTION = "process-manager"
+
+LOOKED_AT = frozenset({Status.PAUSING, Status.CANCELLING, Status.ROLLING_BACK})
+"""Statuses in which what comes next depends on more than events: such an operation is looked at again and again."""
 
 
 class Dispatcher:
@@ -55,9 +71,20 @@ class Dispatcher:
         return dispatches
 
     def _decide(self, dispatches: Mapping[UUID, Dispatch]) -> list[Decision]:
-        draining = [operation for operation, dispatch in dispatches.items() if needs_drain(dispatch)]
+        asked = {operation: asks(dispatch, self._window) for operation, dispatch in dispatches.items()}
+        found = self._find(asked)
+        return [decide(d, self._window, found.get(operation)) for operation, d in dispatches.items()]
+
+    def _find(self, asked: Mapping[UUID, Ask | None]) -> dict[UUID, Found]:
+        draining = [operation for operation, ask in asked.items() if isinstance(ask, AskInFlight)]
         in_flight = self._store.in_flight(draining) if draining else {}
-        return [decide(d, self._window, in_flight.get(operation)) for operation, d in dispatches.items()]
+        head = self._store.head() if draining else None
+        found = {operation: Found(in_flight=claimed, head=head) for operation, claimed in in_flight.items()}
+        for operation, ask in asked.items():
+            if isinstance(ask, AskApplied):
+                applied = self._store.applied_chunks(operation, ask.step, ask.before, ask.limit, ask.complete_to)
+                found[operation] = Found(applied=applied)
+        return found
 
     def _commit(self, before: int, after: int, decisions: Sequence[Decision], *, with_events: bool) -> bool:
         with self._store.begin() as unit:
@@ -82,13 +109,13 @@ class Dispatcher:
 def _save(unit: Unit, decisions: Sequence[Decision], *, with_events: bool) -> None:
     kept = [decision.dispatch for decision in decisions if not drops(decision.dispatch)]
     undecided = {d.dispatch.operation_id for d in decisions if d.events and not with_events}
-    unit.save_dispatches(
-        [
-            SavedDispatch(d.operation_id, d.model_dump(mode="json"), needs_drain(d) or d.operation_id in undecided)
-            for d in kept
-        ]
-    )
+    unit.save_dispatches([_saved(d, d.operation_id in undecided) for d in kept])
     unit.drop_dispatches(_operations(decision for decision in decisions if drops(decision.dispatch)))
+
+
+def _saved(dispatch: Dispatch, undecided: bool) -> SavedDispatch:
+    due = undecided or dispatch.operation.status in LOOKED_AT
+    return SavedDispatch(dispatch.operation_id, dispatch.model_dump(mode="json"), due)
 
 
 def _new_events(dispatch: Dispatch, decision: Decision) -> NewEvents:

@@ -18,8 +18,10 @@ from haulage.domain.chunk import (
     Chunk,
     ChunkApplied,
     ChunkAttemptFailed,
+    ChunkCompensated,
     ChunkSplit,
     decide_applied,
+    decide_compensated,
     decide_failed,
 )
 from haulage.domain.chunk import fold as fold_chunk
@@ -32,9 +34,9 @@ from haulage.domain.errors import (
     ParticipantRefusedError,
     RefusedError,
 )
-from haulage.domain.event import Context, NewEvents
+from haulage.domain.event import Context, Event, NewEvents
 from haulage.domain.identity import chunk_stream
-from haulage.domain.items import Outcome, OutcomeKind, compact
+from haulage.domain.items import Outcome, OutcomeKind, compact, each
 from haulage.domain.operation import Operation, OperationFailed, decide_step_completed, fold
 from haulage.domain.operation import decide_failed as decide_failed_operation
 from haulage.domain.ports import Store, Unit
@@ -107,6 +109,63 @@ class Executor:
             attempt=attempt,
         )
 
+    def compensate(self, claim: Claim) -> None:
+        """Compensate the claimed chunk, or record that the attempt failed; raises as `apply` does."""
+        work, step = claim.work, self._step(claim.work)
+        chunk = fold_chunk([recorded.event for recorded in self._store.stream(_stream(work))])
+        try:
+            self._compensate(claim, step, chunk)
+        except (*NOT_THE_CHUNKS_FAULT, ConflictError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever an action raises is a failed attempt, recorded as such
+            self._record_failed_compensation(claim, step, chunk, error)
+
+    def _compensate(self, claim: Claim, step: BulkStep, chunk: Chunk) -> None:
+        work, applied = claim.work, chunk.applied
+        context = ChunkContext(
+            work.operation, work.tenant, work.step, work.first, work.last, self._memory(work).parameters
+        )
+        with self._store.begin() as unit:
+            unit.finish(claim)
+            if applied is None or chunk.compensated:
+                return
+            undo = unit.load_undo(work.operation, work.step, (work.first, work.last))
+            participant = unit.participant(step.action.participant_name)
+            done = step.action.compensate(participant, context, list(each(applied.exceptions)), undo)
+            compensated = ChunkCompensated(
+                step=work.step,
+                first=work.first,
+                last=work.last,
+                conflicting=compact(done.conflicting),
+                attempt=work.attempt,
+            )
+            events = decide_compensated(chunk, compensated)
+            unit.append([NewEvents(_stream(work), chunk.version, events, _context(work))])
+
+    def _record_failed_compensation(self, claim: Claim, step: BulkStep, chunk: Chunk, error: Exception) -> None:
+        """Try again later; after the last attempt the whole chunk is left for a person, and the rollback goes on."""
+        work = claim.work
+        name = type(error).__name__
+        with self._store.begin() as unit:
+            if work.attempt < step.backoff.attempts:
+                delay = step.backoff.delay_seconds(work.attempt, self._chance())
+                due_at = self._now() + timedelta(seconds=delay)
+                event: Event = ChunkAttemptFailed(
+                    step=work.step, first=work.first, last=work.last, attempt=work.attempt, error=name, due_at=due_at
+                )
+                unit.retry(claim, delay, work.attempt + 1, chunk.version + 1)
+            else:
+                left = [Outcome(n, OutcomeKind.REJECTED, f"failed_{name}") for n in range(work.first, work.last + 1)]
+                event = ChunkCompensated(
+                    step=work.step,
+                    first=work.first,
+                    last=work.last,
+                    conflicting=compact(left),
+                    attempt=work.attempt,
+                )
+                unit.finish(claim)
+            unit.append([NewEvents(_stream(work), chunk.version, (event,), _context(work))])
+
     def _apply(self, claim: Claim, step: BulkStep) -> None:
         work = claim.work
         chunk, checked = self.check(work, step)
@@ -141,7 +200,7 @@ class Executor:
     def record(self, work: Work, applied: ChunkApplied, operation: Operation | None) -> list[NewEvents]:
         """The events of an applied chunk; with `operation`, whose whole step this is, those that complete it too."""
         context = _context(work)
-        stream = chunk_stream(work.operation, work.step, work.first, work.last)
+        stream = _stream(work)
         events = decide_applied(Chunk(version=work.chunk_version), applied)
         new = [NewEvents(stream, work.chunk_version, events, context)]
         completed = decide_step_completed(operation, work.step, applied.counts) if operation else ()
@@ -172,7 +231,7 @@ class Executor:
             self._reject(claim, name)
             return
         events = decide_failed(Chunk(version=work.chunk_version), failed, step.backoff.attempts)
-        stream = chunk_stream(work.operation, work.step, work.first, work.last)
+        stream = _stream(work)
         with self._store.begin() as unit:
             if any(isinstance(event, ChunkSplit) for event in events):
                 unit.finish(claim)
@@ -207,7 +266,7 @@ class Executor:
     def _settle(self, claim: Claim) -> None:
         """The append met a conflict: look at what the streams say, and go on from there."""
         work = claim.work
-        stream = chunk_stream(work.operation, work.step, work.first, work.last)
+        stream = _stream(work)
         chunk = fold_chunk([recorded.event for recorded in self._store.stream(stream)])
         with self._store.begin() as unit:
             if chunk.applied or chunk.split:
@@ -240,6 +299,10 @@ def halves(work: Work) -> tuple[Work, Work]:
     middle = (work.first + work.last) // 2
     fresh = replace(work, attempt=1, chunk_version=0)
     return replace(fresh, last=middle), replace(fresh, first=middle + 1)
+
+
+def _stream(work: Work) -> UUID:
+    return chunk_stream(work.operation, work.step, work.first, work.last)
 
 
 def _context(work: Work) -> Context:

@@ -9,29 +9,45 @@ which events were read, so each event is counted once. A decision that met a con
 dropped, and made again when the newer event has been read.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from haulage.domain import operation as aggregate
-from haulage.domain.chunk import ChunkApplied, ChunkEvent, ChunkSplit
+from haulage.domain.chunk import ChunkApplied, ChunkCompensated, ChunkEvent, ChunkSplit
 from haulage.domain.event import Context, Event, Recorded
 from haulage.domain.items import Counts
-from haulage.domain.operation import Operation, StepStarted, decide_drained, decide_step_completed
+from haulage.domain.operation import (
+    Operation,
+    OperationRollingBack,
+    StepCompensated,
+    StepStarted,
+    decide_drained,
+    decide_rolled_back,
+    decide_step_compensated,
+    decide_step_completed,
+    steps_to_compensate,
+)
+from haulage.domain.ports import AppliedChunk
 from haulage.domain.status import RESTS, Status
 from haulage.domain.work import Task, Work
 
 ACTOR = "haulage"
 """The actor of events that follow from other events."""
 
+MAX_POSITION = 2**63 - 1
+"""Above every position."""
+
 
 class Dispatch(BaseModel):
     """What the process manager remembers of one operation.
 
-    `next_first` is the first item of the present step that is not enqueued yet, `outstanding` the number of its chunks
-    that are enqueued and not applied, `counts` what its applied chunks amount to.
+    Forward: `next_first` is the first item of the present step that is not enqueued yet, `outstanding` the number of
+    its chunks that are enqueued and not applied, `counts` what its applied chunks amount to. Backward: `drained_at` is
+    the log's end when the last work in flight had ended (None: it has not), `before` the position before which the
+    applied chunks of the step being compensated are not enqueued yet (None: all are), `conflicting` what was left.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +59,9 @@ class Dispatch(BaseModel):
     next_first: int = 1
     outstanding: int = 0
     counts: Counts = Counts()
+    drained_at: int | None = None
+    before: int | None = MAX_POSITION
+    conflicting: int = 0
 
     @property
     def context(self) -> Context:
@@ -62,6 +81,39 @@ class Decision:
     withdraw: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class AskInFlight:
+    """How much of the operation's work is claimed just now?"""
+
+
+@dataclass(frozen=True, slots=True)
+class AskApplied:
+    """Which chunks of `step` were applied, newest first, before the position `before`, at most `limit`?
+
+    Only an answer that takes the whole log up to `complete_to` into account will do.
+    """
+
+    step: str
+    before: int
+    limit: int
+    complete_to: int
+
+
+Ask = AskInFlight | AskApplied
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store said to an `Ask`; None where it could not say yet.
+
+    `head` is the log's end, read after `in_flight`: everything that was in flight before is below it.
+    """
+
+    in_flight: int | None = None
+    head: int | None = None
+    applied: Sequence[AppliedChunk] | None = None
+
+
 def begin(recorded: Recorded) -> Dispatch:
     """The memory of an operation of which nothing has been read yet."""
     context = recorded.context
@@ -74,15 +126,26 @@ def evolve(dispatch: Dispatch, recorded: Recorded) -> Dispatch:
     if isinstance(event, ChunkEvent):
         return _evolve_chunk(dispatch, event)
     change: dict[str, object] = {"operation": aggregate.evolve(dispatch.operation, event)}
-    if isinstance(event, StepStarted):
-        change |= {"next_first": 1, "outstanding": 0, "counts": Counts()}
+    match event:
+        case StepStarted():
+            change |= {"next_first": 1, "outstanding": 0, "counts": Counts()}
+        case OperationRollingBack():
+            change |= {"outstanding": 0, "drained_at": None}
+        case StepCompensated():
+            change |= {"before": MAX_POSITION, "conflicting": 0, "outstanding": 0}
     return dispatch.model_copy(update=change)
 
 
 def _evolve_chunk(dispatch: Dispatch, event: ChunkEvent) -> Dispatch:
-    if event.step != dispatch.operation.step:
-        return dispatch
+    rolling_back = dispatch.operation.status is Status.ROLLING_BACK
     match event:
+        case ChunkCompensated():
+            left = sum(group.count for group in event.conflicting)
+            return dispatch.model_copy(
+                update={"outstanding": dispatch.outstanding - 1, "conflicting": dispatch.conflicting + left}
+            )
+        case _ if rolling_back or event.step != dispatch.operation.step:
+            return dispatch
         case ChunkApplied():
             change: dict[str, object] = {
                 "outstanding": dispatch.outstanding - 1,
@@ -95,26 +158,39 @@ def _evolve_chunk(dispatch: Dispatch, event: ChunkEvent) -> Dispatch:
             return dispatch
 
 
-def decide(dispatch: Dispatch, window: int, in_flight: int | None = None) -> Decision:
+def decide(dispatch: Dispatch, window: int, found: Found | None = None) -> Decision:
     """What comes next for an operation whose events have been read.
 
-    `window` is how many of its chunks may be enqueued at once; `in_flight` how many pieces of its work are claimed just
-    now, where that was asked for (`needs_drain`).
+    `window` is how many of its chunks may be enqueued at once; `found` what the store says to `asks`.
     """
+    found = found or Found()
     match dispatch.operation.status:
         case Status.RUNNING:
             return _run(dispatch, window)
         case Status.PAUSING | Status.CANCELLING:
-            return _drain(dispatch, in_flight)
+            return _drain(dispatch, found)
+        case Status.ROLLING_BACK:
+            return _roll_back(dispatch, found)
         case status if status in RESTS:
             return Decision(dispatch, withdraw=True)
         case _:
             return Decision(dispatch)
 
 
-def needs_drain(dispatch: Dispatch) -> bool:
-    """Whether what comes next depends on the work in flight."""
-    return dispatch.operation.status in {Status.PAUSING, Status.CANCELLING}
+def asks(dispatch: Dispatch, window: int) -> Ask | None:
+    """What must be found out before it can be decided; None where the events alone are enough."""
+    status = dispatch.operation.status
+    if status in {Status.PAUSING, Status.CANCELLING}:
+        return AskInFlight()
+    if status is not Status.ROLLING_BACK:
+        return None
+    if dispatch.drained_at is None:
+        return AskInFlight()
+    steps = steps_to_compensate(dispatch.operation)
+    room = window - dispatch.outstanding
+    if steps and dispatch.before is not None and room > 0:
+        return AskApplied(steps[0], dispatch.before, room, dispatch.drained_at)
+    return None
 
 
 def drops(dispatch: Dispatch) -> bool:
@@ -159,7 +235,28 @@ def chunk_work(dispatch: Dispatch, step: str, first: int, last: int) -> Work:
     )
 
 
-def _drain(dispatch: Dispatch, in_flight: int | None) -> Decision:
+def _drain(dispatch: Dispatch, found: Found) -> Decision:
     cancelling = dispatch.operation.status is Status.CANCELLING
-    events = decide_drained(dispatch.operation) if in_flight == 0 else ()
+    events = decide_drained(dispatch.operation) if found.in_flight == 0 else ()
     return Decision(dispatch, events=events, hold=not cancelling, withdraw=cancelling)
+
+
+def _roll_back(dispatch: Dispatch, found: Found) -> Decision:
+    if dispatch.drained_at is None:
+        drained_at = found.head if found.in_flight == 0 else None
+        return Decision(dispatch.model_copy(update={"drained_at": drained_at}), withdraw=drained_at is None)
+    steps = steps_to_compensate(dispatch.operation)
+    if not steps:
+        return Decision(dispatch, events=decide_rolled_back(dispatch.operation))
+    if dispatch.before is None and dispatch.outstanding == 0:
+        return Decision(dispatch, events=decide_step_compensated(dispatch.operation, steps[0], dispatch.conflicting))
+    if not found.applied:
+        # An empty answer is the end of the step; no answer yet means to ask again.
+        before = dispatch.before if found.applied is None else None
+        return Decision(dispatch.model_copy(update={"before": before}))
+    work = tuple(
+        replace(chunk_work(dispatch, steps[0], chunk.first, chunk.last), task=Task.COMPENSATE)
+        for chunk in found.applied
+    )
+    change = {"before": found.applied[-1].position, "outstanding": dispatch.outstanding + len(work)}
+    return Decision(dispatch.model_copy(update=change), work=work)

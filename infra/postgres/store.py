@@ -11,7 +11,7 @@ from psycopg import Connection
 from haulage.domain.event import NewEvents, Recorded
 from haulage.domain.items import Run
 from haulage.domain.manifest import Items
-from haulage.domain.ports import Receipt, Request, SavedDispatch
+from haulage.domain.ports import AppliedChunk, Receipt, Request, SavedDispatch
 from haulage.domain.undo import UndoRecord
 from haulage.domain.work import Claim, Work
 from haulage.infra.postgres import checkpoints, dispatches, requests, undo, work
@@ -20,6 +20,9 @@ from haulage.infra.postgres.log import PostgresLog
 
 Participants = Mapping[str, Callable[[Connection[Any]], Any]]
 """Adapters of participants in this database, by the name actions call them by."""
+
+LEDGER = "ledger"
+"""The subscription that keeps haulage.ledger."""
 
 _TRANSACTION = 1 << 20
 """Positions of one transaction differ only below this."""
@@ -158,6 +161,27 @@ class PostgresStore:
         """Those that are due."""
         with self.database.connection() as connection:
             return dispatches.due(connection)
+
+    def head(self) -> int:
+        """The last position committed."""
+        with self.database.connection() as connection:
+            row = connection.execute("select coalesce(max(notification_id), 0) from haulage.events").fetchone()
+            return int(row[0]) if row else 0
+
+    def applied_chunks(
+        self, operation: UUID, step: str, before: int, limit: int, complete_to: int
+    ) -> Sequence[AppliedChunk] | None:
+        """Newest first; from the ledger, once it has caught up."""
+        with self.database.connection() as connection:
+            if checkpoints.read(connection, LEDGER) < complete_to:
+                return None
+            rows = connection.execute(
+                """select first, last, position from haulage.ledger
+                where operation = %s and step = %s and position < %s and compensated_at is null
+                order by position desc limit %s""",
+                (operation, step, before, limit),
+            ).fetchall()
+            return [AppliedChunk(*row) for row in rows]
 
     def in_flight(self, operations: Sequence[UUID]) -> dict[UUID, int]:
         """Claimed work by operation."""
