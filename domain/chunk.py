@@ -117,7 +117,7 @@ def decide_applied(chunk: Chunk, applied: ChunkApplied) -> tuple[Event, ...]:
 
 def decide_failed(chunk: Chunk, failed: ChunkAttemptFailed, attempts: int) -> tuple[Event, ...]:
     """Record a failed attempt; the `attempts`-th one splits a chunk of several items instead of trying it again."""
-    if chunk.applied or chunk.split:
+    if chunk.applied or chunk.split or failed.attempt <= chunk.attempts:
         return ()
     if failed.attempt < attempts or failed.first == failed.last:
         return (failed,)
