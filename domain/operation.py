@@ -274,6 +274,10 @@ def fold(events: Iterable[Event], operation: Operation | None = None) -> Operati
     return operation
 
 
+GOES_ON = frozenset({Status.REQUESTED, Status.PLANNING, Status.RUNNING, Status.WAITING})
+"""Statuses in which nobody has to resume an operation: it goes on by itself."""
+
+
 # -- decide: what people ask for ---------------------------------------------------------------------------------------
 def decide(operation: Operation, command: c.Command) -> tuple[Event, ...]:
     """The events a command leads to; none where it has had its effect already.
@@ -284,9 +288,7 @@ def decide(operation: Operation, command: c.Command) -> tuple[Event, ...]:
         case c.PauseOperation():
             return _ask(operation, OperationPausing(reason=command.reason), done={Status.PAUSED})
         case c.ResumeOperation():
-            if operation.status is Status.WAITING:
-                return ()
-            return _ask(operation, OperationResumed(reason=command.reason))
+            return _ask(operation, OperationResumed(reason=command.reason), done=GOES_ON)
         case c.CancelOperation():
             return _ask(operation, OperationCancelling(reason=command.reason), done={Status.CANCELLED})
         case c.RollBackOperation():
@@ -362,7 +364,7 @@ def decide_drained(operation: Operation) -> tuple[Event, ...]:
 
 def decide_step_compensated(operation: Operation, step: str, conflicting: int) -> tuple[Event, ...]:
     """Every applied chunk of `step` is compensated; after the first step the rollback is at its end."""
-    if operation.status is not Status.ROLLING_BACK or step in operation.compensated_steps:
+    if operation.status is not Status.ROLLING_BACK or step not in steps_to_compensate(operation):
         return ()
     compensated = StepCompensated(step=step, conflicting=conflicting)
     after = evolve(operation, compensated)
@@ -372,8 +374,8 @@ def decide_step_compensated(operation: Operation, step: str, conflicting: int) -
 
 
 def decide_rolled_back(operation: Operation) -> tuple[Event, ...]:
-    """The end of a rollback: `needs_attention` only where something was left."""
-    if operation.status is not Status.ROLLING_BACK:
+    """The end of a rollback, when no step is to be compensated; `needs_attention` only where something was left."""
+    if operation.status is not Status.ROLLING_BACK or steps_to_compensate(operation):
         return ()
     if operation.left:
         return (OperationNeedsAttention(items=operation.left),)
