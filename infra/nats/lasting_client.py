@@ -1,0 +1,35 @@
+"""nats-py's client, made to last."""
+
+import asyncio
+
+from nats.aio.client import Client
+from nats.errors import Error
+
+RETRY_SECONDS = 0.25
+"""Between two attempts to connect."""
+
+
+class LastingClient(Client):
+    """nats-py's client, which gives up in two cases where ours must not.
+
+    Both overrides are of private methods, since there is no public way; checked with nats-py 2.16.
+    """
+
+    async def _process_err(self, err_msg: str) -> None:
+        # The original closes the connection for good at any error but a missing permission. A server that restarts
+        # with other users, or reloads, says such things and is fine a second later.
+        if "permissions violation" in err_msg.lower():
+            await super()._process_err(err_msg)
+        else:
+            error = Error(f"nats: {err_msg}")
+            await self._error_cb(error)
+            await self._process_op_err(error)
+
+    async def _attempt_reconnect(self) -> None:
+        # The original expects network errors only; any other ends its task, and with it the reconnecting.
+        while True:
+            try:
+                return await super()._attempt_reconnect()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may succeed
+                await self._error_cb(error)
+                await asyncio.sleep(RETRY_SECONDS)
