@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -41,11 +43,22 @@ class _Child:
 class Supervisor:
     """Keeps the system running between `start` and `stop`; `run_once` looks after everything once."""
 
-    def __init__(self, settings: Settings, *, prepare: Callable[[ServerUrls], None], log_level: str = "info") -> None:
-        """`prepare` brings a database up to date (migrations, history) before anything works on it."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        prepare: Callable[[ServerUrls], None],
+        log_level: str = "info",
+        log: Path | None = None,
+    ) -> None:
+        """`prepare` brings a database up to date (migrations, history) before anything works on it.
+
+        The children write their log to the end of the file `log`; without one, to our standard error.
+        """
         self._settings = settings
         self._servers = Servers(settings)
         self._prepare = prepare
+        self._log = log
         this = [sys.executable, "-m", "haulage"]
         options = ["--attached", "--log-level", log_level]
         self._children = [_Child("control", [*this, "control", *options])]
@@ -84,12 +97,12 @@ class Supervisor:
         """Let `run` return; for signal handlers."""
         self._stop.set()
 
-    def stop(self) -> None:
-        """Let the children drain and end them, then leave the servers. A repeat does nothing."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Let the children drain and end them, or kill them `at_once`; then leave the servers. A repeat does nothing."""
         self._stop.set()
         running = [child.process for child in self._children if child.process and child.process.poll() is None]
         for process in running:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
         deadline = time.monotonic() + self._settings.drain_seconds + 2
         for process in running:
             try:
@@ -123,10 +136,16 @@ class Supervisor:
     def _launch(self, child: _Child) -> None:
         child.started_at = time.monotonic()
         environment = dict(os.environ) | {"HAULAGE_HOME": str(self._settings.home)}
-        # A session of its own: Ctrl-C at the terminal is for us, who then stop the children in order.
-        child.process = subprocess.Popen(
-            child.command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment, start_new_session=True
-        )
+        with self._log.open("ab") if self._log else nullcontext() as log:
+            # A session of its own: Ctrl-C at the terminal is for us, who then stop the children in order.
+            child.process = subprocess.Popen(
+                child.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
 
 
 def stop_when_parent_ends(stop: Callable[[], None]) -> None:

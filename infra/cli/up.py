@@ -1,0 +1,73 @@
+"""`haulage up`, `down`, and the two processes that `up` keeps running: `worker` and `control`."""
+
+from haulage.infra.bootstrap import prepare
+from haulage.infra.cli.exits import Exit
+from haulage.infra.cli.failures import UsageError
+from haulage.infra.cli.signals import handled
+from haulage.infra.cli.terminal import hint, write
+from haulage.infra.logs import configure_logs
+from haulage.infra.servers import Servers, ServerUrls
+from haulage.infra.settings import Settings, redacted
+from haulage.infra.supervisor import Supervisor
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def up(settings: Settings, *, log_level: str) -> int:
+    """Run everything until Ctrl-C or SIGTERM; a second one ends it without waiting for work in hand."""
+    _configure_logs(log_level)
+    supervisor = Supervisor(settings, prepare=prepare, log_level=log_level)
+    asked: list[int] = []
+
+    def stop(number: int) -> None:
+        asked.append(number)
+        supervisor.ask_to_stop()
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+
+    with handled(stop):
+        try:
+            _announce(settings, supervisor.start(), supervisor.pids())
+            supervisor.run()
+            hint("Stopping: work in hand is finished first. Once more stops at once.")
+            supervisor.stop()
+        except KeyboardInterrupt:
+            supervisor.stop(at_once=True)
+    return Exit.COMPLETED
+
+
+def down(settings: Settings, *, force: bool) -> None:
+    """Stop the embedded servers. InUseError, which names them, where other processes use these and not `force`."""
+    stopped = Servers(settings).stop(force=force)
+    hint(f"The servers of {settings.home} are stopped." if stopped else f"No servers of {settings.home} were running.")
+
+
+def worker(settings: Settings, *, attached: bool, log_level: str) -> None:
+    """Run one worker until it is told to stop."""
+    from haulage.infra.processes import run_worker
+
+    _configure_logs(log_level)
+    run_worker(settings, attached=attached)
+
+
+def control(settings: Settings, *, attached: bool, log_level: str) -> None:
+    """Run one control process until it is told to stop."""
+    from haulage.infra.processes import run_control
+
+    _configure_logs(log_level)
+    run_control(settings, attached=attached)
+
+
+def _configure_logs(level: str) -> None:
+    if level.lower() not in LEVELS:
+        raise UsageError(f"There is no log level `{level}`; the levels are: {', '.join(LEVELS)}.")
+    configure_logs(level)
+
+
+def _announce(settings: Settings, urls: ServerUrls, pids: dict[str, int]) -> None:
+    write(f"Haulage is up in {settings.home}.")
+    write(f"  PostgreSQL  {redacted(urls.postgres_app)}")
+    write(f"  NATS        {redacted(urls.nats)}")
+    for name, pid in pids.items():
+        write(f"  {name:<10}  pid {pid}")
+    hint("Ctrl-C stops it; `haulage status --json` prints the URLs with their passwords.")
