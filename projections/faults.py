@@ -15,6 +15,11 @@ class FoldError(HaulageError):
     code: ClassVar[str] = "fold"
 
 
+def storable(text: str) -> str:
+    """`text` without the one character that PostgreSQL has no place for: somebody's words must not stop a view."""
+    return text.replace("\0", "\ufffd")
+
+
 def unknown_event(view: str, recorded: Recorded) -> FoldError:
     """The error about an event that `view` has no rule for."""
     return FoldError(

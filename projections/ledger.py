@@ -12,8 +12,9 @@ from uuid import UUID
 
 from haulage.domain import chunk, operation
 from haulage.domain.event import Event, Recorded
-from haulage.domain.items import Counts, Outcome, OutcomeKind, OutcomeRuns, outcome_of
+from haulage.domain.items import Outcome, OutcomeKind, OutcomeRuns, outcome_of
 from haulage.projections.faults import not_applied, unknown_event
+from haulage.projections.tally import tally
 
 NAME = "ledger"
 
@@ -41,7 +42,9 @@ class Entry:
     position: int
     at: datetime
     attempt: int
-    counts: Counts
+    succeeded: int
+    skipped: int
+    rejected: int
     exceptions: tuple[OutcomeRuns, ...] = ()
     compensated_position: int | None = None
     compensated_at: datetime | None = None
@@ -96,6 +99,7 @@ def _ignored(views: Views, recorded: Recorded, event: Event) -> None:
 
 
 def _applied(views: Views, recorded: Recorded, event: chunk.ChunkApplied) -> None:
+    succeeded, skipped, rejected = tally(event)
     views[key(recorded, event)] = Entry(
         operation=recorded.context.operation,
         step=event.step,
@@ -104,7 +108,9 @@ def _applied(views: Views, recorded: Recorded, event: chunk.ChunkApplied) -> Non
         position=recorded.position,
         at=recorded.at,
         attempt=event.attempt,
-        counts=event.counts,
+        succeeded=succeeded,
+        skipped=skipped,
+        rejected=rejected,
         exceptions=event.exceptions,
     )
 

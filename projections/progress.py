@@ -17,8 +17,9 @@ from haulage.domain import chunk, operation
 from haulage.domain.event import Event, Recorded
 from haulage.domain.items import Counts
 from haulage.domain.status import ENDS, RESTS, Status
-from haulage.projections.faults import never_requested, unknown_event
+from haulage.projections.faults import never_requested, storable, unknown_event
 from haulage.projections.pace import Pace
+from haulage.projections.tally import tally
 
 NAME = "progress"
 
@@ -80,9 +81,11 @@ def fold(views: Views, recorded: Recorded) -> Views:
     progress = views.get(operation_id)
     if progress is None:
         progress = views[operation_id] = _begin(recorded)
-    rule(progress, recorded.at, event)
+    at = recorded.at
+    rule(progress, at, event)
     progress.position = recorded.position
-    progress.updated_at = max(recorded.at, progress.updated_at)
+    if at > progress.updated_at:
+        progress.updated_at = at
     return views
 
 
@@ -127,13 +130,10 @@ def _end_work(progress: Progress, at: datetime) -> None:
 # -- rules: chunks -----------------------------------------------------------------------------------------------------
 def _chunk_applied(progress: Progress, at: datetime, event: chunk.ChunkApplied) -> None:
     items = event.last - event.first + 1
-    if event.exceptions:
-        counts = event.counts
-        progress.succeeded += counts.succeeded
-        progress.skipped += counts.skipped
-        progress.rejected += counts.rejected
-    else:
-        progress.succeeded += items
+    succeeded, skipped, rejected = tally(event)
+    progress.succeeded += succeeded
+    progress.skipped += skipped
+    progress.rejected += rejected
     progress.chunks += 1
     progress.applied += items
     progress.pace.add(items, _work_until(progress, at))
@@ -189,7 +189,7 @@ def _completed(progress: Progress, at: datetime, event: operation.OperationCompl
 
 
 def _failed(progress: Progress, at: datetime, event: operation.OperationFailed) -> None:
-    progress.error_code, progress.error = event.code, event.message
+    progress.error_code, progress.error = event.code, storable(event.message)
     _status_only(progress, at, event)
 
 

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from haulage.domain import chunk, operation
 from haulage.domain.event import Event, Recorded
-from haulage.projections.faults import unknown_event
+from haulage.projections.faults import storable, unknown_event
+from haulage.projections.tally import tally
 
 NAME = "timeline"
 
@@ -68,7 +69,7 @@ def fold(views: Views, recorded: Recorded) -> Views:
         _condense(views, recorded, event, condense)
     elif type(event) in _OPERATION_EVENTS:
         entry = _new(recorded, step="", condensed=False)
-        entry.events, entry.detail = 1, event.model_dump(mode="json")
+        entry.events, entry.detail = 1, _fields(event)
         views[entry.key] = entry
     else:
         raise unknown_event(NAME, recorded)
@@ -84,6 +85,11 @@ def _condense(views: Views, recorded: Recorded, event: Any, condense: Callable[[
     entry.last_position = recorded.position
     entry.last_at = max(recorded.at, entry.last_at)
     condense(entry, recorded.at, event)
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    fields = event.model_dump(mode="json")
+    return {name: storable(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def _new(recorded: Recorded, step: str, condensed: bool) -> Entry:
@@ -102,12 +108,8 @@ def _new(recorded: Recorded, step: str, condensed: bool) -> Entry:
 
 # -- condensing events of chunks ---------------------------------------------------------------------------------------
 def _applied(entry: Entry, at: datetime, event: chunk.ChunkApplied) -> None:
-    items = event.last - event.first + 1
-    if not event.exceptions:
-        _add(entry, succeeded=items, skipped=0, rejected=0)
-        return
-    counts = event.counts
-    _add(entry, succeeded=counts.succeeded, skipped=counts.skipped, rejected=counts.rejected)
+    succeeded, skipped, rejected = tally(event)
+    _add(entry, succeeded=succeeded, skipped=skipped, rejected=rejected)
 
 
 def _compensated(entry: Entry, at: datetime, event: chunk.ChunkCompensated) -> None:
@@ -116,11 +118,11 @@ def _compensated(entry: Entry, at: datetime, event: chunk.ChunkCompensated) -> N
 
 
 def _attempt_failed(entry: Entry, at: datetime, event: chunk.ChunkAttemptFailed) -> None:
-    _list(entry, at, first=event.first, last=event.last, attempt=event.attempt, error=event.error)
+    _list(entry, at, first=event.first, last=event.last, attempt=event.attempt, error=storable(event.error))
 
 
 def _split(entry: Entry, at: datetime, event: chunk.ChunkSplit) -> None:
-    _list(entry, at, first=event.first, last=event.last, middle=event.middle, error=event.error)
+    _list(entry, at, first=event.first, last=event.last, middle=event.middle, error=storable(event.error))
 
 
 def _add(entry: Entry, **numbers: int) -> None:

@@ -22,6 +22,14 @@ _READ = f"""
 select {_COLUMNS} from haulage.events
 where notification_id > %s and notification_id < haulage.horizon() order by notification_id limit %s
 """  # noqa: S608 - only our own column names are put in
+_READ_BYTES = f"""
+select {_COLUMNS} from (
+    select {_COLUMNS}, sum(octet_length(state)) over (order by notification_id rows unbounded preceding)
+        - octet_length(state) as bytes_before
+    from haulage.events
+    where notification_id > %s and notification_id < haulage.horizon() order by notification_id limit %s
+) as e where bytes_before < %s order by notification_id
+"""  # noqa: S608
 _STREAM = f"""
 select {_COLUMNS} from haulage.events
 where originator_id = %s and originator_version > %s order by originator_version
@@ -75,9 +83,14 @@ class PostgresLog:
         """
         return append.was_recorded(connection, prepared.events)
 
-    def read(self, connection: Connection[Any], after: int, limit: int) -> list[Recorded]:
-        """At most `limit` events after the position `after`, oldest first; none can appear among them later."""
-        return self._recorded(connection, _READ, (after, limit))
+    def read(self, connection: Connection[Any], after: int, limit: int, max_bytes: int | None = None) -> list[Recorded]:
+        """At most `limit` events after the position `after`, oldest first; none can appear among them later.
+
+        With `max_bytes` also no more than reach so many stored bytes, but at least one: bounds the reader's memory.
+        """
+        if max_bytes is None:
+            return self._recorded(connection, _READ, (after, limit))
+        return self._recorded(connection, _READ_BYTES, (after, limit, max_bytes))
 
     def stream(self, connection: Connection[Any], stream: UUID, after: int = 0) -> list[Recorded]:
         """The events of one stream after the version `after`, those of the open transaction included."""
