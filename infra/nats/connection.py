@@ -14,7 +14,7 @@ Crash story.
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -161,10 +161,10 @@ class Bus:
             raise RuntimeError(f"the bus {problem}")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def on_connection(self, callback: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `callback` on the loop after each connection that is made, and now if there is one. It may fail."""
+    def on_connection(self, callback: Callable[[], Coroutine[Any, Any, None]], *, now: bool = True) -> None:
+        """Run `callback` on the loop after each connection that is made, and `now` if there is one. It may fail."""
         self._callbacks.append(callback)
-        if self.connected:
+        if now and self.connected:
             self._loop.call_soon_threadsafe(self._begin, callback)
 
     @contextmanager
@@ -179,6 +179,12 @@ class Bus:
         """`error` as a sentence."""
         during = f" while {doing}" if doing else ""
         return NotReachableError(f"NATS at {self.where} can't be reached{during}: {self._said(error)}.")
+
+    def fits(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether the server takes a message of this size. For a larger one it closes the connection."""
+        return len(body) + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items()) + 12 <= (
+            self._client.max_payload
+        )
 
     # -- for coroutines on the loop
 
