@@ -27,8 +27,10 @@ class Pace:
     """Weighted sums of items and seconds of work, lately and in the longer run (`steady_…`).
 
     `all_…` are sums since the beginning, `new_…` the reading being collected, and `spread` is the variance of
-    ln(recent rate / steady rate).
+    ln(recent rate / steady rate). `until_seconds` is how long the operation had worked at the last chunk.
     """
+
+    until_seconds: float = 0.0
 
     items: float = 0.0
     seconds: float = 0.0
@@ -40,8 +42,10 @@ class Pace:
     new_items: int = 0
     new_seconds: float = 0.0
 
-    def add(self, items: int, seconds: float) -> None:
-        """Take in a chunk of `items` that ended `seconds` of work after the one before."""
+    def add(self, items: int, working_seconds: float) -> None:
+        """Take in a chunk of `items` that ended when the operation had worked for so long in all."""
+        seconds = working_seconds - self.until_seconds
+        self.until_seconds = working_seconds
         self.all_chunks += 1
         self.all_seconds += seconds
         self.new_items += items

@@ -106,20 +106,24 @@ def _begin(recorded: Recorded) -> Progress:
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
-def _work_until(progress: Progress, at: datetime) -> float:
-    """Count the seconds of work up to `at` and return them; none where the times of events are out of order."""
+def _work_until(progress: Progress, at: datetime) -> None:
+    """Count the seconds of work up to `at`; none where the times of events are out of order."""
     since = progress.working_since
-    if since is None or at <= since:
-        return 0.0
-    seconds = (at - since).total_seconds()
-    progress.working_seconds += seconds
-    progress.working_since = at
-    return seconds
+    if since is not None and at > since:
+        progress.working_seconds += (at - since).total_seconds()
+        progress.working_since = at
 
 
 def _begin_work(progress: Progress, at: datetime) -> None:
     if progress.working_since is None:
         progress.working_since = at
+
+
+def _set_out(progress: Progress, at: datetime) -> None:
+    """Begin work of another kind, a step or a rollback: it has a pace of its own."""
+    _begin_work(progress, at)
+    _work_until(progress, at)
+    progress.pace = Pace(until_seconds=progress.working_seconds)
 
 
 def _end_work(progress: Progress, at: datetime) -> None:
@@ -136,7 +140,8 @@ def _chunk_applied(progress: Progress, at: datetime, event: chunk.ChunkApplied) 
     progress.rejected += rejected
     progress.chunks += 1
     progress.applied += items
-    progress.pace.add(items, _work_until(progress, at))
+    _work_until(progress, at)
+    progress.pace.add(items, progress.working_seconds)
 
 
 def _attempt_failed(progress: Progress, at: datetime, event: chunk.ChunkAttemptFailed) -> None:
@@ -152,7 +157,8 @@ def _chunk_compensated(progress: Progress, at: datetime, event: chunk.ChunkCompe
     progress.step = event.step
     progress.compensated += items
     progress.conflicting += sum(group.count for group in event.conflicting)
-    progress.pace.add(items, _work_until(progress, at))
+    _work_until(progress, at)
+    progress.pace.add(items, progress.working_seconds)
 
 
 # -- rules: the operation ----------------------------------------------------------------------------------------------
@@ -173,10 +179,8 @@ def _step_started(progress: Progress, at: datetime, event: operation.StepStarted
     _status_only(progress, at, event)
     progress.step = event.step
     progress.started_at = progress.started_at or at
-    progress.pace = Pace()
     _set_counts(progress, Counts())
-    _begin_work(progress, at)
-    _work_until(progress, at)
+    _set_out(progress, at)
 
 
 def _step_completed(progress: Progress, at: datetime, event: operation.StepCompleted) -> None:
@@ -205,10 +209,7 @@ def _resumed(progress: Progress, at: datetime, event: operation.OperationResumed
 
 def _rolling_back(progress: Progress, at: datetime, event: operation.OperationRollingBack) -> None:
     _status_only(progress, at, event)
-    # The other direction has a pace of its own.
-    progress.pace = Pace()
-    _begin_work(progress, at)
-    _work_until(progress, at)
+    _set_out(progress, at)
 
 
 def _set_counts(progress: Progress, counts: Counts) -> None:
