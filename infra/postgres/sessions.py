@@ -74,8 +74,8 @@ class Session:
         return self._direct is None or self._direct.closed or not _alive(self._direct)
 
     def end(self) -> None:
-        """Give back what is claimed and leave; a repeat does nothing."""
-        if self._direct is None:
+        """Give back what is claimed and leave; a repeat does nothing. Without the database, others will notice."""
+        if self._direct is None or self.broken:
             return
         with self._direct as direct, direct.transaction():
             work.give_back(direct, self.id)
@@ -111,9 +111,12 @@ def reap(connection: Connection[Any]) -> int:
             given_back += work.give_back(connection, session)
             connection.execute("delete from haulage.sessions where session = %s", (session,))
     # A claim by a process that did not know yet that its session had been ended.
-    return given_back + connection.execute(
-        "update haulage.work set owner = null where owner not in (select session from haulage.sessions)"
-    ).rowcount
+    return (
+        given_back
+        + connection.execute(
+            "update haulage.work set owner = null where owner not in (select session from haulage.sessions)"
+        ).rowcount
+    )
 
 
 def _end_backends(connection: Connection[Any], application_name: str) -> bool:
