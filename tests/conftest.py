@@ -84,7 +84,7 @@ def database(server_urls: ServerUrls, _template: str) -> Iterator[TestDatabase]:
     """A fresh, migrated database."""
     assert server_urls.postgres_admin is not None
     name = f"t_{uuid4().hex}"
-    _administer(server_urls, "CREATE DATABASE {} TEMPLATE {}", name, _template)
+    _administer(server_urls, "CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY", name, _template)
     yield TestDatabase(_of(name, server_urls.postgres_app), _of(name, server_urls.postgres_admin))
     _administer(server_urls, "DROP DATABASE {} WITH (FORCE)", name)
 

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from haulage.infra.embedded.errors import EmbeddedError, PortTakenError
 from haulage.infra.embedded.home import Home, Identity, Secrets, write
-from haulage.infra.embedded.ports import HOST, candidates
+from haulage.infra.embedded.ports import HOST, candidates, is_free
 from haulage.infra.embedded.process import ServerProcess, until
 from haulage.infra.embedded.quarters import Quarters, data_folder
 
 MAX_STORE_BYTES = 10 * 1024**3
 MAX_MEMORY_BYTES = 128 * 1024**2
 MAX_PAYLOAD_BYTES = 8 * 1024**2
+
+_HANGS_AFTER_SECONDS = 10.0
 
 
 class NatsServer:
@@ -47,8 +49,8 @@ class NatsServer:
     def start(self, quarters: Quarters, secrets: Secrets, asked_port: int, seconds: float) -> None:
         """Start it and return when it takes connections."""
         if self.process.alive():
-            # Whoever launched it is gone, or lost patience; or it hangs.
-            if until(self.running, seconds):
+            # Whoever launched it is gone, or lost patience. One that listens and says nothing hangs.
+            if until(self.running, seconds if is_free(self._home.port(self.name) or 0) else _HANGS_AFTER_SECONDS):
                 return
             self.process.kill()
         for port in candidates(self.name, asked_port, self._home.port(self.name), self._seed):

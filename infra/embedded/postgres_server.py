@@ -4,8 +4,9 @@ Crash story:
 1. Killed while it is being initialised: it is initialised in a folder of another name, which becomes the data folder
    by one rename; a left-over of that name is thrown away.
 2. The postmaster killed: its children end by themselves when they notice; those that don't within a second are killed,
-   since a new postmaster must not share the data folder with them. Its pid file is removed by us, because we know
-   (by the lock the server holds) that nobody lives, where PostgreSQL would only see that the number is in use.
+   since a new postmaster must not share the data folder with them. Its pid file and socket are removed by us, because
+   we know (by the lock the server holds) that nobody lives, where PostgreSQL would only see that the number is in use,
+   if by a zombie.
 3. The machine lost: fsync and synchronous_commit are on; PostgreSQL recovers from its log.
 """
 
@@ -90,20 +91,20 @@ class PostgresServer:
             # Whoever launched it is gone, or lost patience.
             self._await_ready(0, seconds)
             return
-        self._bury()
+        self.stop()
         for port in candidates(self.name, asked_port, self._home.port(self.name), self._seed):
             with suppress(PortTakenError):  # between the look and the start; the next one, then
                 self._start_on(port, quarters, seconds)
                 return
 
     def stop(self) -> None:
-        """End it: in order if it can be, by force if not. Does nothing when it does not run."""
+        """End it: in order if it can be, by force if not, and whatever is left of it. Does nothing for nothing."""
         pid = self.pid()
         for number, seconds in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 5.0)):
             if pid is not None:
                 self.process.signal([pid], number)
                 if self.process.gone(seconds):
-                    return
+                    break
         self._bury()
 
     def url(self, user: str, password: str) -> str:
@@ -121,9 +122,7 @@ class PostgresServer:
     def _start_on(self, port: int, quarters: Quarters, seconds: float) -> None:
         sockets = self._make_socket_folder(quarters)
         if port != _SOCKET_PORT:
-            link = sockets / f".s.PGSQL.{_SOCKET_PORT}"
-            link.unlink(missing_ok=True)
-            link.symlink_to(f".s.PGSQL.{port}")
+            (sockets / f".s.PGSQL.{_SOCKET_PORT}").symlink_to(f".s.PGSQL.{port}")
         settings = self._folder / "postgresql.conf"
         rules = self._folder / "pg_hba.conf"
         write(settings, server_settings(port, sockets, self._options), *quarters.readers)
@@ -150,13 +149,13 @@ class PostgresServer:
         raise EmbeddedError(f"PostgreSQL did not start. Its log, {self.process.log}, says:\n{said}")
 
     def _bury(self) -> None:
-        """See to it that nothing is left of the last server: no process, no pid file."""
-        if self._status() == "stopping":  # somebody else's stop
-            self.process.gone(60)
-        if not self.process.gone(1 if self.pid() is None else 0):
+        """See to it that nothing is left of the last server: no process, no pid file, no socket with its lock."""
+        if not self.process.gone(1):
             self.process.kill()
         with suppress(FileNotFoundError):
             (self.data / "postmaster.pid").unlink()
+        for left in self._socket_folder().glob(".s.PGSQL.*"):
+            left.unlink()
 
     def _run(self, quarters: Quarters, command: Sequence[str | Path], text: str = "") -> str:
         done = quarters.account.run(command, self._folder, subprocess.PIPE, text=text)
