@@ -1,5 +1,6 @@
 """The command line. Read `app.py` first, then `commands/` for what can be typed; each command's doing is beside it."""
 
+import io
 import sys
 
 
@@ -9,6 +10,7 @@ def main() -> None:
     from haulage.infra.cli.failures import guard
 
     for stream in (sys.stdout, sys.stderr):
-        # A terminal of another encoding shows an escape rather than ending the command.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # text files have it
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal of another encoding shows an escape rather than ending the command.
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(guard(app))

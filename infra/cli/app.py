@@ -8,8 +8,6 @@ from haulage.infra.cli.commands import keep, look, work
 from haulage.infra.cli.exits import MEANINGS, name
 
 EPILOG = "Exit codes: " + " · ".join(f"{code.value} {name(code)}" for code in MEANINGS)
-    f"{code.value} {meaning.split(' (')[0].split(':')[0]}" for code, meaning in MEANINGS.items()
-)
 
 app = typer.Typer(
     help="Bulk operations as event-sourced sagas. Begin with `haulage demo`.",

@@ -23,9 +23,9 @@ _FIRST = (
 )
 _LAST = (
     "Schmidt Okafor García Müller Rossi Dubois Novák Tanaka Singh Kim Johansson Costa Haddad Nguyen Kowalski Silva "
-    "O'Brien Jensen Petrov Yılmaz Mensah Fernández Larsen Moreau Bianchi Sato Ivanova Ali Weber Lindqvist Popescu Mwangi "
+    "O'Brien Jensen Petrov Yılmaz Mensah Fernández Larsen Moreau Bianchi Sato Ivanova Ali Weber Lindqvist Popescu "
     "Castillo Horváth Bauer Lefèvre Andersen Marino Suzuki Khan Eriksson Pereira Diallo Santos Wójcik Fischer Virtanen "
-    "Adeyemi Ricci Lopes"
+    "Adeyemi Ricci Lopes Mwangi"
 )
 _ASCII = str.maketrans("éèëíøöüáñýıóçåä", "eeeioouanyiocaa")
 

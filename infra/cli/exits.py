@@ -59,6 +59,7 @@ AFTER_ERROR: dict[str, Exit] = {
     "input": Exit.REFUSED,
     "not_found": Exit.REFUSED,
     "in_use": Exit.REFUSED,
+    "invalid": Exit.REFUSED,
     "not_reachable": Exit.NOT_REACHABLE,
     "servers": Exit.NOT_REACHABLE,
     "port_taken": Exit.NOT_REACHABLE,

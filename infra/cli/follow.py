@@ -7,6 +7,7 @@ that has stopped can't keep anybody waiting for an operation that has ended.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,7 +18,6 @@ from haulage.infra.bootstrap import Parts
 from haulage.infra.cli.bar import Bar, short
 from haulage.infra.cli.failures import TimeOutError
 from haulage.infra.postgres import checkpoints, views
-from haulage.projections import ledger
 from haulage.projections import progress as progress_view
 from haulage.projections.progress import Progress
 
@@ -94,16 +94,13 @@ def follow(
         time.sleep(LOOK_EVERY_SECONDS if time.monotonic() - begun > 1 else FIRST_LOOKS_SECONDS)
 
 
-def wait_for_ledger(parts: Parts, position: int) -> bool:
-    """Wait for the ledger to know everything up to `position`; whether it did in time."""
+def wait_for_view(parts: Parts, name: str, position: int) -> bool:
+    """Wait for the view `name` to know everything up to `position`; whether it did in time."""
     deadline = time.monotonic() + VIEWS_WITHIN_SECONDS
     while time.monotonic() < deadline:
-        try:
-            with parts.database.connection() as connection:
-                if checkpoints.read(connection, ledger.NAME) >= position:
-                    return True
-        except NotReachableError:
-            pass
+        with suppress(NotReachableError), parts.database.connection() as connection:
+            if checkpoints.read(connection, name) >= position:
+                return True
         time.sleep(FIRST_LOOKS_SECONDS)
     return False
 
@@ -147,4 +144,4 @@ def _paused(followed: dict[UUID, _Followed]) -> str:
 def _still_going(followed: dict[UUID, _Followed]) -> str:
     going = [str(operation) for operation, seen in followed.items() if seen.result() is None]
     which = f"Operation {going[0]}" if len(going) == 1 else f"{len(going)} operations"
-    return f"{which} had not ended when the time was over. `haulage watch {going[0]}` goes on following."
+    return f"{which} had not ended when the time was over."

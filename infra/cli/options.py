@@ -24,6 +24,9 @@ TimeOut = Annotated[
 
 def settings(**changes: Any) -> "Settings":
     """The settings of this process, with what was typed over them; what is None was not typed."""
+    from haulage.infra.logs import configure_logs
     from haulage.infra.settings import load_settings
 
+    # Nothing but data may go to standard output, and what is only worth a warning would disturb the bar.
+    configure_logs("error")
     return load_settings(**{name: value for name, value in changes.items() if value is not None})

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 import psycopg
 
 from haulage.domain.errors import HaulageError
 from haulage.infra.bootstrap import Parts, parts, prepare
+from haulage.infra.cli.bar import short
 from haulage.infra.cli.signals import handled, interrupt
 from haulage.infra.postgres.sessions import living
 from haulage.infra.servers import Servers, ServerUrls
@@ -50,6 +52,13 @@ class Running:
         """Whether a control process lives, ours or another's."""
         with self.parts.database.connection() as connection:
             return any(role == CONTROL for _, role, *_ in living(connection))
+
+    def afterwards(self, operation: UUID) -> str:
+        """What becomes of an operation when this command ends before it."""
+        name = short(operation)
+        if self.ours:
+            return f"It stands still now; `haulage resume {name}` goes on with it, or `haulage up`."
+        return f"It goes on; `haulage watch {name}` follows it."
 
     def look_after(self) -> None:
         """See to it, about once a second, that the system is up. Cheap in between, and never raises."""

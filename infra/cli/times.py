@@ -20,6 +20,6 @@ def parse_time(text: str, now: datetime | None = None) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError):
         raise UsageError(
-            f"`{text}` is no time. Write it like 2026-11-20T14:00, 2026-11-20T14:00Z or 2026-11-20, or `2h` for two hours "
-            "ago."
+            f"`{text}` is no time. Write it like 2026-11-20T14:00, 2026-11-20T14:00Z or 2026-11-20, or `2h` for two "
+            "hours ago."
         ) from None

@@ -48,6 +48,16 @@ def status(value: str) -> str:
     return value.replace("_", " ")
 
 
+def raw(content: object) -> str:
+    """An item that has no columns, on one line."""
+    if content is None:
+        return "(erased)"
+    if isinstance(content, list):
+        return " | ".join(map(str, content))
+    # What could not be parsed is its code, a line feed, then the text.
+    return str(content).partition("\n")[2] or str(content)
+
+
 STYLES: dict[str, str] = {
     Status.COMPLETED: "green",
     Status.COMPLETED_WITH_REJECTS: "yellow",

@@ -50,9 +50,9 @@ def run(
     as_json: options.AsJson = False,
 ) -> None:
     """Start an operation and follow it to its end."""
-    from haulage.infra.cli.run import Order, run
-
     from haulage.infra.cli.parameters import parse_parameters
+    from haulage.infra.cli.run import run
+    from haulage.infra.cli.submitting import Order
 
     order = Order(
         kind=kind,
