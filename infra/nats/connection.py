@@ -230,7 +230,6 @@ class Bus:
             max_reconnect_attempts=-1,
             reconnect_time_wait=RETRY_SECONDS,  # type: ignore[arg-type]  # seconds, and not only whole ones
             connect_timeout=2,
-            drain_timeout=3,
             # A peer that is gone without a word is noticed within half a minute, not within six.
             ping_interval=10,
             max_outstanding_pings=2,
@@ -256,7 +255,8 @@ class Bus:
     async def _disconnect(self) -> None:
         with suppress(*AWAY, asyncio.CancelledError):
             if self.connected:
-                await asyncio.wait_for(self._client.drain(), 5)
+                # Not `drain`: it waits for pull subscriptions to be read to the end, which nobody will do any more.
+                await self._client.flush(timeout=3)
         with suppress(*AWAY):
             await self._client.close()
         rest = asyncio.all_tasks() - {asyncio.current_task()}

@@ -10,9 +10,9 @@ RETRY_SECONDS = 0.25
 
 
 class LastingClient(Client):
-    """nats-py's client, which gives up in two cases where ours must not.
+    """nats-py's client, which gives up in cases where ours must not.
 
-    Both overrides are of private methods, since there is no public way; checked with nats-py 2.16.
+    The overrides are of private methods, since there is no public way; checked with nats-py 2.16.
     """
 
     async def _process_err(self, err_msg: str) -> None:
@@ -24,6 +24,14 @@ class LastingClient(Client):
             error = Error(f"nats: {err_msg}")
             await self._error_cb(error)
             await self._process_op_err(error)
+
+    async def _process_pong(self) -> None:
+        # The original ends its reading when the answer comes to a flush that was given up on.
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pings_outstanding = 0
+        else:
+            await super()._process_pong()
 
     async def _attempt_reconnect(self) -> None:
         # The original expects network errors only; any other ends its task, and with it the reconnecting.

@@ -141,6 +141,16 @@ def test_a_frozen_server_is_a_time_out_and_not_a_hang(server: BusServer) -> None
             server.signal(signal.SIGCONT)
 
 
+def test_a_round_trip_that_was_given_up_on_does_no_harm_when_it_ends(server: BusServer) -> None:
+    with Bus(server.url) as bus:
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            bus.call(bus.client.flush(timeout=1))
+        server.signal(signal.SIGCONT)
+        assert bus.call(bus.client.rtt(), 5) > 0
+        assert bus.connections == 1
+
+
 def test_a_slow_subscriber_loses_messages_with_a_count_and_the_others_go_on(server: BusServer) -> None:
     may_go_on = asyncio.Event()
     quick = 0
