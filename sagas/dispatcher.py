@@ -31,7 +31,7 @@ from haulage.sagas.process_manager import (
 
 SUBSCRIPTION = "process-manager"
 
-LOOKED_AT = frozenset({Status.PAUSING, Status.CANCELLING, Status.ROLLING_BACK})
+LOOKED_AT = frozenset({Status.PAUSING, Status.CANCELLING, Status.ROLLING_BACK, Status.FAILED})
 """Statuses in which what comes next depends on more than events: such an operation is looked at again and again."""
 
 

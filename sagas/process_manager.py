@@ -83,7 +83,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class AskInFlight:
-    """How much of the operation's work is claimed just now?"""
+    """How much of the operation's work is in flight just now?"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,8 @@ def decide(dispatch: Dispatch, window: int, found: Found | None = None) -> Decis
             return _drain(dispatch, found)
         case Status.ROLLING_BACK:
             return _roll_back(dispatch, found)
+        case Status.FAILED:
+            return Decision(_drained(dispatch, found), withdraw=True)
         case status if status in RESTS:
             return Decision(dispatch, withdraw=True)
         case _:
@@ -180,7 +182,7 @@ def decide(dispatch: Dispatch, window: int, found: Found | None = None) -> Decis
 def asks(dispatch: Dispatch, window: int) -> Ask | None:
     """What must be found out before it can be decided; None where the events alone are enough."""
     status = dispatch.operation.status
-    if status in {Status.PAUSING, Status.CANCELLING}:
+    if status in {Status.PAUSING, Status.CANCELLING, Status.FAILED}:
         return AskInFlight()
     if status is not Status.ROLLING_BACK:
         return None
@@ -194,8 +196,12 @@ def asks(dispatch: Dispatch, window: int) -> Ask | None:
 
 
 def drops(dispatch: Dispatch) -> bool:
-    """Whether nothing will ever come next."""
-    return dispatch.operation.status in RESTS
+    """Whether nothing will ever come next.
+
+    A failure waits for nobody: what is in flight then may still be given back, and must be withdrawn.
+    """
+    status = dispatch.operation.status
+    return status in RESTS and (status is not Status.FAILED or dispatch.drained_at is not None)
 
 
 def _run(dispatch: Dispatch, window: int) -> Decision:
@@ -241,10 +247,13 @@ def _drain(dispatch: Dispatch, found: Found) -> Decision:
     return Decision(dispatch, events=events, hold=not cancelling, withdraw=cancelling)
 
 
+def _drained(dispatch: Dispatch, found: Found) -> Dispatch:
+    return dispatch.model_copy(update={"drained_at": found.head if found.in_flight == 0 else None})
+
+
 def _roll_back(dispatch: Dispatch, found: Found) -> Decision:
     if dispatch.drained_at is None:
-        drained_at = found.head if found.in_flight == 0 else None
-        return Decision(dispatch.model_copy(update={"drained_at": drained_at}), withdraw=drained_at is None)
+        return Decision(_drained(dispatch, found), withdraw=True)
     steps = steps_to_compensate(dispatch.operation)
     if not steps:
         return Decision(dispatch, events=decide_rolled_back(dispatch.operation))
