@@ -156,7 +156,10 @@ class Store(Protocol):
         """
 
     def in_flight(self, operations: Sequence[UUID]) -> dict[UUID, int]:
-        """How many pieces of each operation's work are claimed just now."""
+        """How many pieces of each operation's work are in flight: claimed, or not held, so that anyone may claim them.
+
+        At 0, nothing of the operation can be claimed any more until somebody enqueues or releases work.
+        """
 
 
 class Waker(Protocol):

@@ -1,9 +1,10 @@
 """The dispatcher: runs the process manager over the log, a group of events at a time.
 
-Crash story. Events are read first; then one transaction moves the checkpoint from where it was read, saves what is
-remembered of each operation, enqueues work and appends what was decided.
+Crash story. Everything is read first; then one transaction counts the turn, moves the checkpoint from where it was
+read, saves what is remembered of each operation, enqueues work and appends what was decided.
 1. Died before the commit: the same events are read again, and the same is decided.
-2. Somebody else was faster: the checkpoint is not where it was, nothing is committed.
+2. Somebody else was faster: the turn is not ours, nothing is committed. The checkpoint alone could not tell, since it
+   stays where it is when operations are looked at again without a new event.
 3. A decision meets a conflict (a person paused the operation meanwhile): the group is committed without the decided
    events, and each operation they were for is marked due, to be decided again when the newer event is visible.
 """
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from haulage.domain.errors import ConflictError, LateAppendError
 from haulage.domain.event import NewEvents, Recorded
+from haulage.domain.operation import OperationRequested
 from haulage.domain.ports import SavedDispatch, Store, Unit, Waker
 from haulage.domain.status import Status
 from haulage.sagas.process_manager import (
@@ -31,6 +33,9 @@ from haulage.sagas.process_manager import (
 
 SUBSCRIPTION = "process-manager"
 
+TURNS = "process-manager/turns"
+"""The checkpoint that counts the groups handled by anybody."""
+
 LOOKED_AT = frozenset({Status.PAUSING, Status.CANCELLING, Status.ROLLING_BACK, Status.FAILED})
 """Statuses in which what comes next depends on more than events: such an operation is looked at again and again."""
 
@@ -46,17 +51,21 @@ class Dispatcher:
 
     def run_once(self) -> int:
         """Handle what is new; how many events that were, or how many operations were decided anew."""
+        turn = self._store.checkpoint(TURNS)
         before = self._store.checkpoint(SUBSCRIPTION)
         events = self._store.events_after(before, self._group)
         dispatches = self._fold(events)
-        if not dispatches:
+        if not events and not dispatches:
             return 0
+        if self._store.checkpoint(TURNS) != turn:
+            # What was read does not belong together: nothing sensible can be decided on it.
+            return 1
         after = events[-1].position if events else before
         decisions = self._decide(dispatches)
         try:
-            done = self._commit(before, after, decisions, with_events=True)
+            done = self._commit(turn, before, after, decisions, with_events=True)
         except (ConflictError, LateAppendError):
-            done = self._commit(before, after, decisions, with_events=False)
+            done = self._commit(turn, before, after, decisions, with_events=False)
         if done:
             self._wake(decisions)
         return len(events) if events else sum(_changes(decision) for decision in decisions)
@@ -67,7 +76,11 @@ class Dispatcher:
         dispatches = {operation: Dispatch.model_validate(s.state) for operation, s in saved.items()}
         for event in events:
             operation = event.context.operation
-            dispatches[operation] = evolve(dispatches.get(operation) or begin(event), event)
+            if isinstance(event.event, OperationRequested):
+                dispatches[operation] = begin(event)
+            # One that is forgotten has ended; the last of what was in flight may still be heard of.
+            if operation in dispatches:
+                dispatches[operation] = evolve(dispatches[operation], event)
         return dispatches
 
     def _decide(self, dispatches: Mapping[UUID, Dispatch]) -> list[Decision]:
@@ -86,10 +99,11 @@ class Dispatcher:
                 found[operation] = Found(applied=applied)
         return found
 
-    def _commit(self, before: int, after: int, decisions: Sequence[Decision], *, with_events: bool) -> bool:
+    def _commit(self, turn: int, before: int, after: int, decisions: Sequence[Decision], *, with_events: bool) -> bool:
         with self._store.begin() as unit:
-            if not unit.advance(SUBSCRIPTION, before, after):
+            if not unit.advance(TURNS, turn, turn + 1):
                 return False
+            unit.advance(SUBSCRIPTION, before, after)
             _save(unit, decisions, with_events=with_events)
             unit.withdraw(_operations(d for d in decisions if d.withdraw))
             unit.set_held(_operations(d for d in decisions if d.hold), True)

@@ -130,9 +130,12 @@ def give_back(connection: Connection[Any], session: UUID) -> int:
 
 
 def in_flight(connection: Connection[Any], operations: Sequence[UUID]) -> dict[UUID, int]:
-    """How many pieces of each operation's work are claimed just now."""
+    """How many pieces of each operation's work are claimed, or can be: between this look and the hold that follows
+    it, somebody may claim what is not held.
+    """
     rows = connection.execute(
-        "select operation, count(owner) from haulage.work where operation = any(%s) group by operation",
+        """select operation, count(*) filter (where owner is not null or not held)
+        from haulage.work where operation = any(%s) group by operation""",
         (list(operations),),
     ).fetchall()
     return dict.fromkeys(operations, 0) | dict(rows)

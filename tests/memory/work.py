@@ -24,8 +24,8 @@ class WorkRow:
 
     @property
     def in_flight(self) -> bool:
-        """Whether somebody has claimed it."""
-        return self.owner is not None
+        """Whether somebody has claimed it, or may."""
+        return self.owner is not None or not self.held
 
 
 def enqueue(transaction: Transaction, work: Sequence[Work]) -> None:
