@@ -16,11 +16,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from haulage.infra.embedded.errors import EmbeddedError, HomeError, InUseError
+from haulage.infra.embedded.errors import EmbeddedError, HomeError, InUseError, home_errors
 from haulage.infra.embedded.home import Home, Identity, Secrets
 from haulage.infra.embedded.nats_server import NatsServer
 from haulage.infra.embedded.postgres_server import ADMIN, APP, PostgresServer
@@ -89,11 +88,8 @@ class Servers:
         """
         if not self._embedded:
             return self._urls(None)
-        with self._locked():
-            new = self._registration is None
-            if self._registration is None:
-                living_users(self._users, sweep=True)
-                self._registration = Registration(self._users)
+        with self._locked(), home_errors(self._home.path):
+            new = self._register()
             try:
                 return self._urls(self._start_missing())
             except BaseException:
@@ -162,10 +158,18 @@ class Servers:
         # Whoever holds it may be waiting for a slow start of both servers.
         return self._home.lock(2 * self._settings.start_seconds + 60)
 
+    def _register(self) -> bool:
+        # Its file may be gone: somebody removed the home under us.
+        if self._registration is not None and self._registration.path.exists():
+            return False
+        living_users(self._users, sweep=True)
+        self._registration = Registration(self._users)
+        return True
+
     def _start_missing(self) -> Identity:
         identity = self._claim()
         quarters = quarters_for(self._home, identity)
-        secrets = self._home.secrets()
+        secrets = self._home.secrets(identity)
         postgres, nats = self._servers(identity)
         if self._settings.postgres_url is None:
             if postgres.running():
@@ -240,10 +244,9 @@ class Servers:
 
     def _urls(self, identity: Identity | None) -> ServerUrls:
         outside = self._settings
-        admin = _open(outside.postgres_admin_url)
-        app, bus = _open(outside.postgres_url), _with_token(_open(outside.nats_url), _open(outside.nats_token))
+        admin, app, bus = _open(outside.postgres_admin_url), _open(outside.postgres_url), outside.nats_with_token()
         if identity is not None:
-            secrets = self._home.secrets()
+            secrets = self._home.secrets(identity)
             postgres, nats = self._servers(identity)
             if app is None:
                 admin = postgres.url(ADMIN, secrets.admin_password)
@@ -259,30 +262,17 @@ class Servers:
         if identity is None or self._home.port(PostgresServer.name) is None:
             return ServerStatus(True, False, None)
         postgres, _ = self._servers(identity)
-        url = postgres.tcp_url(APP, self._home.secrets().app_password)
+        url = postgres.tcp_url(APP, self._home.secrets(identity).app_password)
         return ServerStatus(True, postgres.running(), url, postgres.pid())
 
     def _nats_status(self, identity: Identity | None) -> ServerStatus:
         if self._settings.nats_url is not None:
-            return ServerStatus(
-                False, None, _with_token(_open(self._settings.nats_url), _open(self._settings.nats_token))
-            )
+            return ServerStatus(False, None, self._settings.nats_with_token())
         if identity is None or self._home.port(NatsServer.name) is None:
             return ServerStatus(True, False, None)
         _, nats = self._servers(identity)
-        return ServerStatus(True, nats.running(), nats.url(self._home.secrets().nats_token), nats.pid())
+        return ServerStatus(True, nats.running(), nats.url(self._home.secrets(identity).nats_token), nats.pid())
 
 
 def _open(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
-
-
-def _with_token(urls: str | None, token: str | None) -> str | None:
-    """NATS URLs with the token in those that name no user."""
-    if urls is None or token is None:
-        return urls
-    parts = (urlsplit(url) for url in urls.split(","))
-    return ",".join(
-        urlunsplit(part if "@" in part.netloc else part._replace(netloc=f"{quote(token, safe='')}@{part.netloc}"))
-        for part in parts
-    )

@@ -6,6 +6,7 @@ Secrets are `SecretStr`, so a settings object can be logged; `redacted` does the
 
 import getpass
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -101,6 +102,14 @@ class Settings(BaseSettings):
             raise ValueError("it should be a URL such as nats://host:4222, or several joined by commas")
         return url
 
+    @field_validator("nats_token", mode="after")
+    @classmethod
+    def _token_for_url(cls, token: SecretStr | None) -> SecretStr | None:
+        # It travels in the URL, and NATS clients don't agree on how others would be written there.
+        if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]+", token.get_secret_value()):
+            raise ValueError("it should have only letters, digits and . _ ~ -; or use HAULAGE_NATS_CREDENTIALS")
+        return token
+
     @field_validator("nats_credentials", mode="after")
     @classmethod
     def _credentials_file(cls, path: Path | None) -> Path | None:
@@ -116,6 +125,15 @@ class Settings(BaseSettings):
             if getattr(self, name) is not None and self.nats_url is None:
                 raise ValueError(f"{PREFIX}{name.upper()} is of use only together with HAULAGE_NATS_URL: set both")
         return self
+
+    def nats_with_token(self) -> str | None:
+        """`nats_url`, in the clear, with the token in those URLs that name no user."""
+        if self.nats_url is None or self.nats_token is None:
+            return None if self.nats_url is None else self.nats_url.get_secret_value()
+        user = f"{self.nats_token.get_secret_value()}@"
+        parts = [urlsplit(url) for url in self.nats_url.get_secret_value().split(",")]
+        whole = [part if "@" in part.netloc else part._replace(netloc=user + part.netloc) for part in parts]
+        return ",".join(part.geturl() for part in whole)
 
 
 def load_settings(**changes: Any) -> Settings:

@@ -10,6 +10,7 @@ Every home below pytest's temporary folder is stopped and removed at the end, ho
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import nats
 import psycopg
 import pytest
 from psycopg import sql
+from server_processes import FAST
 
 from haulage.infra.postgres.migrate import migrate
 from haulage.infra.servers import Servers, ServerUrls
@@ -31,15 +33,6 @@ from haulage.infra.settings import Settings
 # A test that reached a developer's own servers could destroy something.
 for _name in [name for name in os.environ if name.startswith("HAULAGE_")]:
     del os.environ[_name]
-
-# Not durable, and only here: nobody's data outlives a test.
-FAST = {
-    "fsync": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "64MB",
-    "min_wal_size": "80MB",
-    "max_wal_size": "1GB",
-}
 
 TEMPLATE = "migrated_template"
 
@@ -128,6 +121,15 @@ def make_servers(tmp_path: Path) -> Iterator[Callable[..., Servers]]:
 def servers(make_servers: Callable[..., Servers]) -> Servers:
     """Servers in a home of their own, not started."""
     return make_servers()
+
+
+@pytest.fixture
+def free_ports() -> list[int]:
+    """Two ports of this machine that nobody listens on."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1], two.getsockname()[1]]
 
 
 def _administer(urls: ServerUrls, statement: str, *names: str) -> None:

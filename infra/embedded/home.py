@@ -110,10 +110,15 @@ class Home:
         """Store what `claim` gave, changed or not."""
         write(self.path / "home.json", json.dumps(asdict(identity)))
 
-    def secrets(self) -> Secrets:
+    def secrets(self, identity: Identity) -> Secrets:
         """The home's secrets, generated at the first call (under the lock)."""
         stored = _read(self.path / "secrets.json")
         if stored is None:
+            if identity.initialised:
+                raise HomeError(
+                    f"{self.path / 'secrets.json'} is gone, and with it the passwords of the home's database. "
+                    f"Bring it back, or remove {self.path} to start with an empty home."
+                )
             made = Secrets(*(secrets.token_hex(24) for _ in range(3)))
             write(self.path / "secrets.json", json.dumps(asdict(made)))
             return made
@@ -152,15 +157,14 @@ class Home:
             return False
 
 
-def write(path: Path, text: str, mode: int = 0o600, group: int | None = None) -> None:
-    """Replace a file as a whole, through to the disk."""
+def write(path: Path, text: str, owner: int | None = None) -> None:
+    """Replace a file as a whole, through to the disk; only `owner` (None: we) may read it."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
-            os.fchmod(descriptor, mode)
-            if group is not None:
-                os.fchown(descriptor, -1, group)
+            if owner is not None:
+                os.fchown(descriptor, owner, -1)
             file.flush()
             os.fsync(descriptor)
         Path(temporary).replace(path)
@@ -172,7 +176,7 @@ def write(path: Path, text: str, mode: int = 0o600, group: int | None = None) ->
 def _read(path: Path) -> dict | None:  # type: ignore[type-arg]  # each caller knows the keys
     try:
         text = path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise HomeError(f"{path} can't be read: {error.strerror}. Run Haulage as the user it belongs to.") from error

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from haulage.infra.embedded.errors import EmbeddedError, PortTakenError
 from haulage.infra.embedded.home import Home, Identity, Secrets, write
+from haulage.infra.embedded.polling import until
 from haulage.infra.embedded.ports import HOST, candidates, is_free
-from haulage.infra.embedded.process import ServerProcess, until
+from haulage.infra.embedded.process import ServerProcess
 from haulage.infra.embedded.quarters import Quarters, data_folder
 
 MAX_STORE_BYTES = 10 * 1024**3
@@ -71,7 +72,7 @@ class NatsServer:
     def _start_on(self, port: int, quarters: Quarters, secrets: Secrets, seconds: float) -> None:
         store = quarters.private_folder("nats")
         settings = self._folder / "nats.conf"
-        write(settings, self._settings(port, store, secrets.nats_token), *quarters.readers)
+        write(settings, self._settings(port, store, secrets.nats_token), quarters.reader)
         # Before the launch: should we die within it, the server is found where it is.
         self._home.keep_port(self.name, port)
         command: list[str | Path] = [quarters.binaries.nats_server, "--name", self._tag, "--config", settings]

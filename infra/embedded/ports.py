@@ -6,12 +6,15 @@ back after a crash finds its port as it left it.
 
 import socket
 from collections.abc import Iterator
-from itertools import chain
 
 from haulage.infra.embedded.errors import EmbeddedError, PortTakenError
+from haulage.infra.embedded.polling import until
 
 HOST = "127.0.0.1"
 _FIRST, _COUNT = 20_000, 12_000
+
+# A killed server's lock is free a moment before its port is.
+_LINGERS_SECONDS = 1.0
 
 
 def is_free(port: int) -> bool:
@@ -31,13 +34,14 @@ def candidates(server: str, asked: int, last: int | None, seed: int) -> Iterator
 
     Raises `PortTakenError` when the one asked for is taken, or taken after all when the caller comes back for another.
     """
+    usual = asked or last
+    if usual and until(lambda: is_free(usual), _LINGERS_SECONDS):
+        yield usual
     if asked:
-        if is_free(asked):
-            yield asked
         raise PortTakenError(
             f"Port {asked}, asked for the embedded {server} server, is taken by another program. "
             f"Stop that program, or ask for another port (0: any) with HAULAGE_{server.upper()}_PORT."
         )
-    others = (_FIRST + (seed + step) % _COUNT for step in range(_COUNT))
-    yield from filter(is_free, chain([last] if last else [], others))
+    ports = (_FIRST + (seed + step) % _COUNT for step in range(_COUNT))
+    yield from filter(is_free, ports)
     raise EmbeddedError(f"No port from {_FIRST} to {_FIRST + _COUNT - 1} is free for the embedded {server} server.")

@@ -2,7 +2,7 @@
 
 Crash story:
 1. Killed while it is being initialised: it is initialised in a folder of another name, which becomes the data folder
-   by one rename; a left-over of that name is thrown away.
+   by one rename; what is left of earlier attempts is thrown away.
 2. The postmaster killed: its children end by themselves when they notice; those that don't within a second are killed,
    since a new postmaster must not share the data folder with them. Its pid file and socket are removed by us, because
    we know (by the lock the server holds) that nobody lives, where PostgreSQL would only see that the number is in use,
@@ -22,9 +22,10 @@ from urllib.parse import quote
 
 from haulage.infra.embedded.errors import EmbeddedError, PortTakenError
 from haulage.infra.embedded.home import Home, Identity, Secrets, write
+from haulage.infra.embedded.polling import until
 from haulage.infra.embedded.ports import HOST, candidates
 from haulage.infra.embedded.postgres_settings import access_rules, server_settings
-from haulage.infra.embedded.process import ServerProcess, command_line, until
+from haulage.infra.embedded.process import ServerProcess, command_line
 from haulage.infra.embedded.quarters import Quarters, data_folder
 
 ADMIN = "haulage_admin"
@@ -68,11 +69,12 @@ class PostgresServer:
         """Make the data folder with the database `haulage`, unless there is one."""
         if self.data.exists():
             return
+        self._bury()  # the initdb of a killed starter may be at work
         new = self._folder / "postgres.new"
         shutil.rmtree(new, ignore_errors=True)
         quarters.private_folder(new.name)
         password = self._folder / "postgres.password"
-        write(password, secrets.admin_password, *quarters.readers)
+        write(password, secrets.admin_password, quarters.reader)
         try:
             self._run(quarters, [quarters.binaries.initdb, *self._initdb_options(new, password)])
         finally:
@@ -125,8 +127,8 @@ class PostgresServer:
             (sockets / f".s.PGSQL.{_SOCKET_PORT}").symlink_to(f".s.PGSQL.{port}")
         settings = self._folder / "postgresql.conf"
         rules = self._folder / "pg_hba.conf"
-        write(settings, server_settings(port, sockets, self._options), *quarters.readers)
-        write(rules, access_rules(), *quarters.readers)
+        write(settings, server_settings(port, sockets, self._options), quarters.reader)
+        write(rules, access_rules(), quarters.reader)
         # Before the launch: should we die within it, the server is found where it is.
         self._home.keep_port(self.name, port)
         command: list[str | Path] = [quarters.binaries.postgres, "-D", self.data]
@@ -158,7 +160,8 @@ class PostgresServer:
             left.unlink()
 
     def _run(self, quarters: Quarters, command: Sequence[str | Path], text: str = "") -> str:
-        done = quarters.account.run(command, self._folder, subprocess.PIPE, text=text)
+        with self.process.hold() as lock:
+            done = quarters.account.run(command, self._folder, subprocess.PIPE, text=text, keep=(lock,))
         said = done.stdout.decode(errors="replace").strip()
         if done.returncode:
             raise EmbeddedError(f"PostgreSQL's data folder could not be made in {self._folder}:\n{said[-2000:]}")
@@ -186,9 +189,9 @@ class PostgresServer:
         return folder.readlink() if folder.is_symlink() else folder
 
     def _recognise(self, arguments: Sequence[str]) -> bool:
-        # The postmaster by its option, its children by the title they give themselves.
+        # The postmaster by its option, its children by the title they give themselves; initdb by where it works.
         titled = bool(arguments) and arguments[0].startswith(f"postgres: {self._tag}: ")
-        return titled or f"cluster_name={self._tag}" in arguments
+        return titled or f"cluster_name={self._tag}" in arguments or str(self._folder / "postgres.new") in arguments
 
     def _status(self) -> str:
         lines = self._pid_file()

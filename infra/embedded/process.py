@@ -8,14 +8,14 @@ The processes to signal are found by their command lines, which name the home's 
 import fcntl
 import os
 import signal
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from haulage.infra.embedded.errors import EmbeddedError
+from haulage.infra.embedded.polling import until
 from haulage.infra.embedded.quarters import Account
 
 LOG_BYTES = 10_000_000
@@ -23,16 +23,6 @@ LOG_BYTES = 10_000_000
 # The shell goes away at once, so that the server is nobody's child: its end leaves no zombie with us, which PostgreSQL
 # would take for a living postmaster.
 _DETACH = '"$@" &'
-
-
-def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for `condition`, looking every few milliseconds; whether it came true within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +54,20 @@ class ServerProcess:
         Only under the home's lock, and when not `alive`. Returns at once (the server may yet fail) where in the log
         its words will begin.
         """
+        with self.hold() as descriptor, self._open_log() as log:
+            start = log.seek(0, os.SEEK_END)
+            account.run(["/bin/sh", "-c", _DETACH, "sh", *command], folder, log, keep=(descriptor,))
+            return start
+
+    @contextmanager
+    def hold(self) -> Iterator[int]:
+        """Take the server's lock, for processes that will keep it: its descriptor. Not when `alive`."""
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             # A moment's wait: somebody may be looking.
             if not until(lambda: _take(descriptor), 2):
                 raise EmbeddedError(f"{self.label} is already running; {self.lock} is held.")
-            with self._open_log() as log:
-                start = log.seek(0, os.SEEK_END)
-                account.run(["/bin/sh", "-c", _DETACH, "sh", *command], folder, log, keep=(descriptor,))
-                return start
+            yield descriptor
         finally:
             os.close(descriptor)
 
@@ -124,7 +119,7 @@ def command_line(pid: int) -> list[str]:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return []
-    return [part.decode(errors="replace") for part in raw.rstrip(b"\0").split(b"\0")]
+    return [part.decode(errors="replace") for part in raw.rstrip(b"\0").split(b"\0") if raw]
 
 
 def _all_pids() -> list[int]:

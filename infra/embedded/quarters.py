@@ -16,7 +16,7 @@ from typing import IO
 
 from haulage.infra.embedded.binaries import Binaries, copied, installed, make_open_folder
 from haulage.infra.embedded.errors import INSTEAD, EmbeddedError
-from haulage.infra.embedded.home import Home, Identity
+from haulage.infra.embedded.home import Home, Identity, write
 
 ROOTS_FOLDER = Path("/var/lib/haulage")
 _SERVER_USERS = ("haulage", "nobody")
@@ -88,9 +88,9 @@ class Quarters:
         return folder
 
     @property
-    def readers(self) -> tuple[int, int | None]:
-        """(mode, group) of a file of ours that the servers' user must be able to read, and nobody else."""
-        return (0o640, self.account.gid) if self.account.other else (0o600, None)
+    def reader(self) -> int | None:
+        """The user id to give a file that the servers must be able to read, and nobody else; None: leave it ours."""
+        return self.account.uid if self.account.other else None
 
 
 def data_folder(home: Home, identity: Identity) -> Path:
@@ -105,6 +105,8 @@ def quarters_for(home: Home, identity: Identity) -> Quarters:
         return Quarters(folder, _ourselves(), installed())
     try:
         make_open_folder(folder)
+        # For whoever finds the folder, and wonders whether it may go.
+        write(folder / "home.path", f"{home.path}\n")
         binaries = copied(installed(), ROOTS_FOLDER / "servers")
     except OSError as error:
         raise EmbeddedError(
