@@ -28,6 +28,7 @@ REPLY_TO = "Haulage-Reply-To"
 REASON = "Haulage-Reason"
 ORIGINAL_SUBJECT = "Haulage-Subject"
 MESSAGE_ID = "Nats-Msg-Id"
+EXPECTED_LAST_MESSAGE_ID = "Nats-Expected-Last-Msg-Id"
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 
 SOURCE = "/haulage"
