@@ -16,10 +16,10 @@ Crash story.
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 import structlog
@@ -31,10 +31,9 @@ from haulage.infra.postgres import checkpoints
 from haulage.infra.postgres.database import Database
 from haulage.infra.postgres.log import PostgresLog
 from haulage.infra.postgres.mapper import UndecodableEventError
-from haulage.infra.postgres.views import ledger_rows, places, progress_rows, timeline_rows
+from haulage.infra.postgres.views import places
 from haulage.infra.postgres.views.places import Place, ProjectionStatus
-from haulage.infra.postgres.views.rows import Table
-from haulage.projections import ledger, progress, timeline
+from haulage.infra.postgres.views.projection import PROJECTIONS, Projection
 
 GROUP_EVENTS = 5_000
 """Events taken in at a time. Smaller groups cost more each, larger ones do not fit the processor's cache."""
@@ -42,40 +41,10 @@ GROUP_EVENTS = 5_000
 GROUP_BYTES = 4 << 20
 """Stored bytes of the events taken in at a time. In memory they are ten times as much."""
 
-REBUILD_WAIT_SECONDS = 5
+REBUILD_WAIT_SECONDS = 5.0
 """How long emptying a view waits for those who read it; meanwhile nobody else can begin to."""
 
 _log = structlog.get_logger("haulage.projector")
-
-
-class Rows(Protocol):
-    """The rows of a view: a module of `infra/postgres/views`."""
-
-    @property
-    def TABLE(self) -> Table:  # noqa: N802 - a module's constant
-        """Where they are."""
-
-    def load(self, connection: Connection[Any], events: Sequence[Recorded]) -> dict[Any, Any]:
-        """The rows that folding `events` will look for, by key."""
-
-    def save(self, connection: Connection[Any], views: dict[Any, Any], known: Set[Any]) -> None:
-        """Write rows; those whose key is in `known` were loaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """A view: its name (also its checkpoint's), its fold, and where its rows are."""
-
-    name: str
-    fold: Callable[[Any, Recorded], Any]
-    rows: Rows
-
-
-PROJECTIONS = (
-    Projection(progress.NAME, progress.fold, progress_rows),
-    Projection(ledger.NAME, ledger.fold, ledger_rows),
-    Projection(timeline.NAME, timeline.fold, timeline_rows),
-)
 
 
 class _Overtaken(Exception):  # noqa: N818 - not an error: somebody else did it
@@ -91,7 +60,10 @@ class _Obstacle:
 
 
 class Projector:
-    """Keeps `projections` up with the log. One object for one thread; several may run side by side."""
+    """Keeps `projections` up with the log. One object for one thread; several may run side by side.
+
+    A group of events is as large as `group_events` and `group_bytes` (stored) allow, and at least one event.
+    """
 
     def __init__(
         self,
@@ -100,11 +72,15 @@ class Projector:
         projections: Sequence[Projection] = PROJECTIONS,
         *,
         group_events: int = GROUP_EVENTS,
+        group_bytes: int = GROUP_BYTES,
+        rebuild_wait_seconds: float = REBUILD_WAIT_SECONDS,
     ) -> None:
         self._database = database
         self._log = log
         self._projections = {projection.name: projection for projection in projections}
         self._group_events = group_events
+        self._group_bytes = group_bytes
+        self._rebuild_wait_seconds = rebuild_wait_seconds
         # Where projections stopped. Tried again only once they are elsewhere: after a rebuild, or by somebody newer.
         self._stopped: dict[str, Place] = {}
 
@@ -114,16 +90,16 @@ class Projector:
         A view that can't go on is not an error here: see `status`.
         """
         with _uncollected(), self._database.connection() as connection:
-            found = places.read(connection, self._projections)
-            together: dict[int, dict[str, Place]] = defaultdict(dict)
-            for name, place in found.items():
-                if self._stopped.get(name) != place:
-                    together[place.position][name] = place
-            ahead = sorted(together)
-            return sum(
-                self._take_in(connection, position, together[position], until)
-                for position, until in zip(ahead, [*ahead[1:], None], strict=True)
-            )
+            together = self._together(connection)
+            read = 0
+            for position in sorted(together):
+                until = min((other for other in together if other > position), default=None)
+                events = self._read(connection, position, together[position], until)
+                read += len(events)
+                arrived = self._take_in(connection, together[position], events)
+                if until is not None and events and events[-1].position == until:
+                    together[until] |= arrived
+            return read
 
     def catch_up(self) -> int:
         """Take in all there is; how many events were read."""
@@ -141,7 +117,8 @@ class Projector:
             known = ", ".join(self._projections)
             raise NotFoundError(f"There is no projection `{name}`; there are: {known}.")
         with self._database.transaction() as connection:
-            connection.execute(f"set local lock_timeout = '{REBUILD_WAIT_SECONDS}s'")
+            wait = f"{int(self._rebuild_wait_seconds * 1000)}ms"
+            connection.execute("select set_config('lock_timeout', %s, true)", (wait,))
             # First of all, and as the projectors do: who holds the checkpoint holds the view.
             checkpoints.reset(connection, name)
             places.begin_generation(connection, name)
@@ -153,39 +130,53 @@ class Projector:
             return places.status(connection, self._projections)
 
     # -- one group of events -------------------------------------------------------------------------------------------
-    def _take_in(self, connection: Connection[Any], position: int, views: dict[str, Place], until: int | None) -> int:
-        """Events after `position`, up to where the next views are (`until`), into `views`."""
-        try:
-            events = self._read(connection, position)
-        except UndecodableEventError as error:
-            for name, place in views.items():
-                self._stop(connection, name, place, error.position or position, error)
-            return 0
-        if until is not None:
-            events = [event for event in events if event.position <= until]
-        for name, place in views.items():
-            if events:
-                self._take_into(connection, name, place, events)
-        return len(events)
+    def _together(self, connection: Connection[Any]) -> dict[int, dict[str, Place]]:
+        """Views that go on, by position."""
+        together: dict[int, dict[str, Place]] = defaultdict(dict)
+        for name, place in places.read(connection, self._projections).items():
+            if self._stopped.get(name) != place:
+                together[place.position][name] = place
+        return together
 
-    def _read(self, connection: Connection[Any], position: int) -> Sequence[Recorded]:
-        """The next events that can be decoded; UndecodableEventError where the very next one can't."""
+    def _read(
+        self, connection: Connection[Any], position: int, views: dict[str, Place], until: int | None
+    ) -> Sequence[Recorded]:
+        """The next events, up to where the views before these are; none where `views` stop at the very next one."""
         limit = self._group_events
         while True:
             try:
-                return self._log.read(connection, position, limit, GROUP_BYTES)
-            except UndecodableEventError:
+                events = self._log.read(connection, position, limit, self._group_bytes)
+                return [event for event in events if event.position <= until] if until else events
+            except UndecodableEventError as error:
                 if limit == 1:
-                    raise
+                    for name, place in views.items():
+                        self._stop(connection, name, place, error.position or position, error)
+                    return []
+                # Those before it can be read: it is found by halves.
                 limit //= 2
 
-    def _take_into(self, connection: Connection[Any], name: str, place: Place, events: Sequence[Recorded]) -> None:
-        while obstacle := self._try(connection, name, place, events):
+    def _take_in(
+        self, connection: Connection[Any], views: dict[str, Place], events: Sequence[Recorded]
+    ) -> dict[str, Place]:
+        """Take `events` into each of `views`; where those are now that took in all of them."""
+        if not events:
+            return {}
+        return {
+            name: Place(events[-1].position, place.generation)
+            for name, place in views.items()
+            if self._take_into(connection, name, place, events)
+        }
+
+    def _take_into(self, connection: Connection[Any], name: str, place: Place, events: Sequence[Recorded]) -> bool:
+        """Whether all `events` were taken in, and not only those before one that can't be."""
+        rest = events
+        while obstacle := self._try(connection, name, place, rest):
             if obstacle.events_before == 0:
-                self._stop(connection, name, place, events[0].position, obstacle.error)
-                return
+                self._stop(connection, name, place, rest[0].position, obstacle.error)
+                return False
             # What the attempt made of the rows is not kept: they are read again.
-            events = events[: obstacle.events_before]
+            rest = rest[: obstacle.events_before]
+        return len(rest) == len(events)
 
     def _try(
         self, connection: Connection[Any], name: str, place: Place, events: Sequence[Recorded]
