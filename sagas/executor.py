@@ -40,6 +40,7 @@ from haulage.domain.items import Outcome, OutcomeKind, compact, each
 from haulage.domain.operation import Operation, OperationFailed, decide_step_completed, fold
 from haulage.domain.operation import decide_failed as decide_failed_operation
 from haulage.domain.ports import Store, Unit
+from haulage.domain.status import Status
 from haulage.domain.work import Claim, Work
 from haulage.sagas.definition import BulkStep, Checked, ChunkContext, Definitions
 from haulage.sagas.process_manager import ACTOR
@@ -77,15 +78,18 @@ class Executor:
         Raises `FencedError` where the claim is gone, and `NotReachableError` or `NoRoomError` where the database can't
         do anything just now: the claim is still held then.
         """
-        step = self._step(claim.work)
         try:
-            self._apply(claim, step)
-        except NOT_THE_CHUNKS_FAULT:
-            raise
+            self._attempt(claim, self._step(claim.work))
         except ConflictError:
             self._settle(claim)
+
+    def _attempt(self, claim: Claim, step: BulkStep) -> None:
+        try:
+            self._apply(claim, step)
+        except (*NOT_THE_CHUNKS_FAULT, ConflictError):
+            raise
         except RefusedError as error:
-            self._fail(claim, error)
+            self._fail(claim, step, error)
         except Exception as error:  # noqa: BLE001 - whatever an action raises is a failed attempt, recorded as such
             self._record_failure(claim, step, error)
 
@@ -155,7 +159,7 @@ class Executor:
                 )
                 unit.retry(claim, delay, work.attempt + 1, chunk.version + 1)
             else:
-                left = [Outcome(n, OutcomeKind.REJECTED, f"failed_{name}") for n in range(work.first, work.last + 1)]
+                left = [Outcome(n, OutcomeKind.REJECTED, f"failed_{name}") for n in _with_effect(chunk)]
                 event = ChunkCompensated(
                     step=work.step,
                     first=work.first,
@@ -251,14 +255,21 @@ class Executor:
             unit.finish(claim)
             unit.append(self.record(work, applied, None))
 
-    def _fail(self, claim: Claim, error: RefusedError) -> None:
-        """What every chunk would meet (the organization is gone, say) ends the operation, not item after item."""
+    def _fail(self, claim: Claim, step: BulkStep, error: RefusedError) -> None:
+        """What every chunk would meet (the organization is gone, say) ends the operation, not item after item.
+
+        While a pause is asked for, the chunk is given back: it meets the same again after the pause, or nothing.
+        """
         work = claim.work
         operation = fold(recorded.event for recorded in self._store.stream(work.operation))
         events = decide_failed_operation(
             operation, OperationFailed(code=error.code, message=str(error), step=work.step)
         )
         with self._store.begin() as unit:
+            if operation.status in {Status.PAUSING, Status.PAUSED}:
+                delay = step.backoff.delay_seconds(work.attempt, self._chance())
+                unit.retry(claim, delay, work.attempt, work.chunk_version)
+                return
             unit.finish(claim)
             if events:
                 unit.append([NewEvents(work.operation, operation.version, events, _context(work))])
@@ -299,6 +310,14 @@ def halves(work: Work) -> tuple[Work, Work]:
     middle = (work.first + work.last) // 2
     fresh = replace(work, attempt=1, chunk_version=0)
     return replace(fresh, last=middle), replace(fresh, first=middle + 1)
+
+
+def _with_effect(chunk: Chunk) -> list[int]:
+    """The ordinals of an applied chunk that there is something to undo of."""
+    if chunk.applied is None:
+        return []
+    without = {outcome.ordinal for outcome in each(chunk.applied.exceptions)}
+    return [n for n in range(chunk.applied.first, chunk.applied.last + 1) if n not in without]
 
 
 def _stream(work: Work) -> UUID:

@@ -38,9 +38,11 @@ class InMemoryDirectory:
             raise ParticipantRefusedError("a name is taken")
 
     def add_free(self, names: Mapping[Owner, str]) -> list[int]:
-        """Add those that are free; the ordinals of the others."""
+        """Add those that are free; the ordinals of the others. `ValueError` for any that begins with `poison`."""
         taken = []
         for owner, name in names.items():
+            if name.startswith("poison"):
+                raise ValueError(f"{name} is too much")
             self._transaction.lock(OWNERS, (owner.step, name))
             if self._transaction.read(OWNERS, (owner.step, name)) is None:
                 self._transaction.write(OWNERS, (owner.step, name), owner)
