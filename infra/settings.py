@@ -47,7 +47,9 @@ def cores() -> int:
 class Settings(BaseSettings):
     """What was decided from outside. Prefer `load_settings`, whose errors are sentences."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
+    )
 
     home: Path = Field(default=Path(".haulage"), description="folder of the embedded servers, their data and secrets")
 
@@ -150,8 +152,10 @@ def load_settings(**changes: Any) -> Settings:
 
 
 def redacted(url: str) -> str:
-    """`url` (or several joined by commas) fit for a screen: user and host stay, password or token is `***`."""
-    return ",".join(_redacted(one) for one in url.split(","))
+    """`url` fit for a screen: user and host stay, password or token is `***`. Of NATS, also several joined by commas."""
+    if url.partition("://")[0] in _NATS_SCHEMES:
+        return ",".join(_redacted(one) for one in url.split(","))
+    return re.sub(r"(?<=password=)[^&]*", "***", _redacted(url))
 
 
 def _redacted(url: str) -> str:
