@@ -27,17 +27,24 @@ def reading(settings: "Settings") -> "Iterator[Parts]":
 
     Raises NothingYetError, NotMigratedError, NotReachableError, EmbeddedError.
     """
+    refuse_without_home(settings)
+    with opened(settings) as parts:
+        yield parts
+
+
+@contextmanager
+def opened(settings: "Settings") -> "Iterator[Parts]":
+    """The parts of a process, and the embedded servers for as long; a home is made where there is none."""
     from haulage.infra.bootstrap import parts, prepare
     from haulage.infra.servers import Servers
 
-    refuse_without_home(settings)
     with Servers(settings) as urls:
         if settings.postgres_url is None:
             prepare(urls)
-        with parts(urls, application_name="haulage-cli", connections=2) as opened:
+        with parts(urls, application_name="haulage-cli", connections=2) as made:
             if settings.postgres_url is not None:
-                _refuse_old_schema(opened)
-            yield opened
+                refuse_old_schema(made)
+            yield made
 
 
 def has_home(settings: "Settings") -> bool:
@@ -54,10 +61,11 @@ def refuse_without_home(settings: "Settings") -> None:
         )
 
 
-def _refuse_old_schema(opened: "Parts") -> None:
+def refuse_old_schema(parts: "Parts") -> None:
+    """Raise NotMigratedError where the database is not at this version's schema."""
     from haulage.infra.postgres.migrate import pending_migrations
 
-    with opened.database.connection() as connection:
+    with parts.database.connection() as connection:
         pending = pending_migrations(connection)
     if pending:
         raise NotMigratedError(

@@ -17,6 +17,7 @@ import psycopg
 
 from haulage.domain.errors import HaulageError
 from haulage.infra.bootstrap import Parts, parts, prepare
+from haulage.infra.cli.access import refuse_old_schema
 from haulage.infra.cli.bar import short
 from haulage.infra.cli.signals import handled, interrupt
 from haulage.infra.postgres.sessions import living
@@ -111,6 +112,8 @@ def running(settings: Settings, *, bring: bool) -> Iterator[Running]:
         if settings.postgres_url is None:
             prepare(urls)
         with parts(urls, application_name="haulage-cli", connections=2) as opened:
+            if settings.postgres_url is not None:
+                refuse_old_schema(opened)
             system = Running(settings, servers, urls, opened, bring=bring and may_bring(settings))
             try:
                 if bring and may_bring(settings) and not system.up():

@@ -1,6 +1,7 @@
 """Sending commands: what was typed, as a command on the bus, and the answer as an id or an error."""
 
 import os
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ def start(system: Running, order: Order) -> UUID:
         given = _input(bus, settings, order)
         command = StartOperation(
             command_id=uuid4(),
-            operation=uuid4(),
+            operation=new_operation_id(),
             kind=order.kind,
             parameters=order.parameters,
             input=given,
@@ -76,6 +77,13 @@ def start(system: Running, order: Order) -> UUID:
     if found != command.operation:
         hint(f"The key `{order.key}` is that of operation {found}, which is followed now.")
     return found
+
+
+def new_operation_id() -> UUID:
+    """An id that begins with its time (UUIDv7, RFC 9562, section 5.7): ids ascend, and so do the keys made from them."""
+    random = int.from_bytes(os.urandom(10))
+    milliseconds = time.time_ns() // 1_000_000
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
 
 
 def send(system: Running, command: Command) -> UUID:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from haulage.infra.postgres.views.places import ProjectionStatus
-
 from haulage.domain.errors import HaulageError
 from haulage.infra.cli import wording
 from haulage.infra.cli.access import NothingYetError, reading
@@ -11,6 +9,7 @@ from haulage.infra.cli.terminal import emit, emit_lines, hint, write, write_tabl
 from haulage.infra.postgres.database import Database
 from haulage.infra.postgres.history import settle_history
 from haulage.infra.postgres.migrate import migrate as apply_migrations
+from haulage.infra.postgres.views.places import ProjectionStatus
 from haulage.infra.projector import Projector
 from haulage.infra.servers import Servers
 from haulage.infra.settings import Settings
