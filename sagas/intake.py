@@ -127,9 +127,12 @@ class Intake:
         if command.input:
             self._check_input(command.input)
         given = command.input.model_dump(exclude_none=True) if command.input else None
-        before = keyed.get((submitted.tenant, command.key or "")) if command.key else None
+        operation = self._operation(command.operation)
+        before = keyed.get((submitted.tenant, command.key)) if command.key else None
+        if before is None and operation.exists:
+            before = self._store.request(command.operation)
         if before:
-            return _repeated(command, before, given)
+            return _repeated(submitted.tenant, command, before, given)
         for step in definition.steps:
             step.action.verify(unit.participant(step.action.participant_name), parameters)
         request = Request(
@@ -146,7 +149,7 @@ class Intake:
         requested = OperationRequested(
             definition_version=definition.version, parameters_digest=digest(request), priority=command.priority
         )
-        events = decide_request(self._operation(command.operation), requested)
+        events = decide_request(operation, requested)
         return _Accepted(
             Answer(ok=True, operation=command.operation, status="accepted"),
             events=NewEvents(command.operation, 0, events, _context(request)),
@@ -190,13 +193,17 @@ def _validated(definition: Definition, command: StartOperation) -> Any:
         raise RefusedError(f"parameters of `{definition.kind}` that can't be used: {problems}") from None
 
 
-def _repeated(command: StartOperation, before: Request, given: dict[str, Any] | None) -> _Accepted:
-    if (before.kind, before.parameters, before.input) != (command.kind, command.parameters, given):
-        raise RefusedError(
-            f"the key `{command.key}` belongs to operation {before.operation}, which has another kind, other parameters"
-            " or another input. Use another key, or repeat the command as it was."
-        )
-    return _Accepted(Answer(ok=True, operation=before.operation, status="accepted"))
+def _repeated(tenant: str, command: StartOperation, before: Request, given: dict[str, Any] | None) -> _Accepted:
+    """The answer of the first time, where the key or the operation's id was used before, for the same."""
+    asked = (tenant, command.kind, command.parameters, given)
+    if (before.tenant, before.kind, before.parameters, before.input) == asked:
+        return _Accepted(Answer(ok=True, operation=before.operation, status="accepted"))
+    if before.operation == command.operation:
+        raise RefusedError(f"the id {command.operation} belongs to another operation. Use another id.")
+    raise RefusedError(
+        f"the key `{command.key}` belongs to operation {before.operation}, which has another kind, other parameters"
+        " or another input. Use another key, or repeat the command as it was."
+    )
 
 
 def _write(unit: Unit, new: Sequence[Submitted], accepted: dict[UUID, _Accepted]) -> None:

@@ -118,6 +118,9 @@ class World:
     def chunk(self, first: int, last: int) -> list[Event]:
         return [recorded.event for recorded in self.store.stream(chunk_stream(ID, "here", first, last))]
 
+    def kinds(self, first: int, last: int) -> list[type[Event]]:
+        return [type(event) for event in self.chunk(first, last)]
+
     def outcomes(self, first: int, last: int) -> list[Outcome]:
         """The exceptions of an applied chunk."""
         applied = self.chunk(first, last)[-1]
@@ -259,7 +262,7 @@ def test_work_that_was_done_already_is_only_removed_even_if_the_attempt_fails(wo
             world.executor.apply(claim)
     world.executor.apply(claim)
 
-    assert [type(event) for event in world.chunk(1, 4)] == [ChunkApplied]
+    assert world.kinds(1, 4) == [ChunkApplied]
     assert world.work() == []
 
 
@@ -301,7 +304,7 @@ def test_a_worker_whose_claim_was_handed_on_can_neither_fail_nor_compensate_it(w
     with pytest.raises(FencedError):
         world.executor.compensate(undo)
 
-    assert [type(event) for event in world.chunk(1, 4)] == [ChunkApplied]
+    assert world.kinds(1, 4) == [ChunkApplied]
 
 
 # -- failed attempts ---------------------------------------------------------------------------------------------------
@@ -319,7 +322,7 @@ def test_a_failed_attempt_is_an_event_with_the_time_of_the_next(world: World) ->
     world.clock.advance(0.5)
     world.executor.apply(world.claim())
 
-    assert [type(event) for event in world.chunk(1, 4)] == [ChunkAttemptFailed, ChunkApplied]
+    assert world.kinds(1, 4) == [ChunkAttemptFailed, ChunkApplied]
     assert world.names() == ["ann", "bob", "dan"]
 
 
@@ -334,7 +337,7 @@ def test_what_is_not_the_chunks_fault_costs_no_attempt_and_keeps_the_claim(world
 
     world.executor.apply(claim)
 
-    assert [type(event) for event in world.chunk(1, 4)] == [ChunkApplied]
+    assert world.kinds(1, 4) == [ChunkApplied]
 
 
 def test_an_append_that_came_too_late_costs_no_attempt(world: World) -> None:
@@ -353,7 +356,7 @@ def test_a_chunk_that_fails_too_often_is_split_in_half(world: World) -> None:
 
     world.executor.apply(world.claim())
 
-    assert [type(event) for event in world.chunk(1, 4)] == [ChunkAttemptFailed, ChunkAttemptFailed, ChunkSplit]
+    assert world.kinds(1, 4) == [ChunkAttemptFailed, ChunkAttemptFailed, ChunkSplit]
     assert world.work() == [(1, 2), (3, 4)]
     assert world.claim().work.attempt == 1
 
@@ -459,7 +462,7 @@ def test_a_failed_compensation_is_tried_again_later(world: World) -> None:
     world.clock.advance(10)
     world.executor.compensate(world.claim())
 
-    assert [type(event) for event in world.chunk(1, 4)] == [ChunkApplied, ChunkAttemptFailed, ChunkCompensated]
+    assert world.kinds(1, 4) == [ChunkApplied, ChunkAttemptFailed, ChunkCompensated]
     assert world.names() == []
 
 
@@ -487,7 +490,7 @@ def test_a_lost_connection_while_compensating_costs_no_attempt(world: World) -> 
         world.executor.compensate(claim)
     world.executor.compensate(claim)
 
-    assert [type(event) for event in world.chunk(1, 4)] == [ChunkApplied, ChunkCompensated]
+    assert world.kinds(1, 4) == [ChunkApplied, ChunkCompensated]
 
 
 def test_a_unit_hands_out_participants_bound_to_its_transaction(world: World) -> None:
