@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import SlowConsumerError
@@ -116,7 +115,7 @@ class Bus:
     # -- for all threads
 
     @property
-    def client(self) -> Client:
+    def client(self) -> LastingClient:
         """nats-py's client, for coroutines on the bus's loop."""
         return self._client
 
@@ -182,9 +181,8 @@ class Bus:
 
     def fits(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether the server takes a message of this size. For a larger one it closes the connection."""
-        return len(body) + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items()) + 12 <= (
-            self._client.max_payload
-        )
+        head = sum(len(name) + len(value.encode()) + 4 for name, value in headers.items()) + 12
+        return len(body) + head <= self._client.max_payload
 
     # -- for coroutines on the loop
 

@@ -98,7 +98,7 @@ class EventStream:
         """
         expected = {EXPECTED_LAST_SEQUENCE: str(after)}
         for offset, message in enumerate(messages[:-1]):
-            await self._bus.client.publish(message.subject, message.body, headers=message.headers | expected)
+            await self._bus.client.publish_clean(message.subject, message.body, message.headers | expected)
             expected = {EXPECTED_LAST_MESSAGE_ID: message.headers[MESSAGE_ID]}
             if offset % BREATH_MESSAGES == 0:
                 await asyncio.sleep(0)

@@ -45,6 +45,8 @@ SEQUENCE_CHECKPOINT = "relay/sequence"
 GROUP_EVENTS = 2_000
 """Published before an acknowledgement is awaited; JetStream itself lets 10,000 wait."""
 GROUP_BYTES = 4 * 1024 * 1024
+HEAD_BYTES = 2048
+"""More than the headers of an event ever take."""
 LOOK_EVERY_SECONDS = 10.0
 """How often the stream is looked at while there is nothing to publish: somebody may have deleted it."""
 PUBLISH_SECONDS = 30.0
@@ -174,7 +176,8 @@ class Relay:
         """The stream's last sequence then; None where it was not where it was thought to be."""
         if not messages:
             return after
-        fitting = [one if self._bus.fits(one.headers, one.body) else one.without_data() for one in messages]
+        most = self._bus.client.max_payload - HEAD_BYTES
+        fitting = [one if len(one.body) <= most else one.without_data() for one in messages]
         publish = self._stream.publish_singly if self._singly else self._stream.publish
         self._place = None  # until it is known what came of it
         try:

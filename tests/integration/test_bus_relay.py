@@ -369,16 +369,16 @@ def test_part_of_a_group_that_got_through_is_gone_on_from(
 ) -> None:
     one = make_relay()
     add(db, 10)
-    really = bus.client.publish
+    really = bus.client.publish_clean
     sent = 0
 
-    async def lose_the_fifth(*args: Any, **more: Any) -> None:
+    async def lose_the_fifth(*args: Any) -> None:
         nonlocal sent
-        sent += "Haulage-Position" in (more.get("headers") or {})
+        sent += 1
         if sent != 5:
-            await really(*args, **more)
+            await really(*args)
 
-    monkeypatch.setattr(bus.client, "publish", lose_the_fifth)
+    monkeypatch.setattr(bus.client, "publish_clean", lose_the_fifth)
     one.run_once()
     assert len(in_stream(bus)) == 4
     catch_up(one)
