@@ -152,7 +152,7 @@ def load_settings(**changes: Any) -> Settings:
 
 
 def redacted(url: str) -> str:
-    """`url` fit for a screen: user and host stay, password or token is `***`. Of NATS, also several joined by commas."""
+    """`url` fit for a screen: user and host stay, password or token is `***`. NATS URLs may be joined by commas."""
     if url.partition("://")[0] in _NATS_SCHEMES:
         return ",".join(_redacted(one) for one in url.split(","))
     return re.sub(r"(?<=password=)[^&]*", "***", _redacted(url))
