@@ -70,22 +70,23 @@ def save(connection: Connection[Any], views: Views, known: Set[Key]) -> None:
 # -- for readers -------------------------------------------------------------------------------------------------------
 def ledger_item(connection: Connection[Any], operation: UUID, ordinal: int) -> list[ItemOutcome]:
     """What happened to one item, a step at a time, in the order it happened; empty where nothing has yet."""
-    # The steps are found by leaps through the primary key, and then one chunk in each.
+    # The steps are found by leaps through the primary key, and then one row in each, by its place in the table: a join
+    # by key would be planned as if there were a hundred steps, and read the whole operation instead.
     clause = """
-        where t.operation = %(operation)s and (t.step, t.first) in (
+        where t.ctid = any (array (
             with recursive steps (step) as (
                 select min(step) from haulage.ledger where operation = %(operation)s
                 union all
                 select (select min(step) from haulage.ledger where operation = %(operation)s and step > steps.step)
                 from steps where steps.step is not null
             )
-            select step, (
-                select first from haulage.ledger l
+            select (
+                select l.ctid from haulage.ledger l
                 where l.operation = %(operation)s and l.step = steps.step and l.first <= %(ordinal)s
-                order by first desc limit 1
+                order by l.first desc limit 1
             )
-            from steps
-        )
+            from steps where steps.step is not null
+        ))
         and t.last >= %(ordinal)s
         order by t.position
     """

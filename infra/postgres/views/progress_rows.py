@@ -1,13 +1,14 @@
 """Progress in PostgreSQL: its rows for the projector, and what readers ask of it."""
 
 from collections.abc import Collection, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+import orjson
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 
 from haulage.domain.event import Recorded
 from haulage.domain.operation import OperationRequested
@@ -139,9 +140,16 @@ def _by_operation(connection: Connection[Any], operations: Collection[UUID]) -> 
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
+_values = attrgetter(*TABLE.columns)
+_STATUS, _STEPS, _PACE = (list(TABLE.columns).index(name) for name in ("status", "steps", "pace"))
+
+
 def _row(progress: Progress) -> Row:
-    stored = {"status": progress.status.value, "steps": Jsonb(progress.steps), "pace": Jsonb(asdict(progress.pace))}
-    return tuple(stored[name] if name in stored else getattr(progress, name) for name in TABLE.columns)
+    row = list(_values(progress))
+    row[_STATUS] = progress.status.value
+    row[_STEPS] = orjson.dumps(progress.steps).decode()
+    row[_PACE] = orjson.dumps(progress.pace).decode()
+    return tuple(row)
 
 
 def _progress(row: Row) -> Progress:

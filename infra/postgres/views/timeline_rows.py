@@ -4,8 +4,8 @@ from collections.abc import Sequence, Set
 from typing import Any
 from uuid import UUID
 
+import orjson
 from psycopg import Connection
-from psycopg.types.json import Jsonb
 
 from haulage.domain.chunk import ChunkEvent
 from haulage.domain.event import Recorded
@@ -72,5 +72,5 @@ def _row(entry: Entry) -> Row:
         entry.last_at,
         entry.condensed,
         entry.events,
-        Jsonb(entry.detail),
+        orjson.dumps(entry.detail).decode(),
     )
