@@ -145,6 +145,9 @@ class Bus:
 
     def call(self, coroutine: Coroutine[Any, Any, Result], timeout_seconds: float = 30.0) -> Result:
         """Run `coroutine` on the bus's loop and wait for what it gives or raises; TimeoutError after the time given."""
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("the bus can't wait for itself: use `await`")
         future = self.start(coroutine)
         try:
             return future.result(timeout_seconds)
@@ -153,11 +156,10 @@ class Bus:
             raise
 
     def start(self, coroutine: Coroutine[Any, Any, Result]) -> "Future[Result]":
-        """Run `coroutine` on the bus's loop without waiting."""
-        if self._thread is None or threading.current_thread() is self._thread:
+        """Run `coroutine` on the bus's loop without waiting. RuntimeError where the bus is not open."""
+        if self._thread is None:
             coroutine.close()
-            problem = "is not open" if self._thread is None else "can't wait for itself: use `await`"
-            raise RuntimeError(f"the bus {problem}")
+            raise RuntimeError("the bus is not open")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def on_connection(self, callback: Callable[[], Coroutine[Any, Any, None]], *, now: bool = True) -> None:

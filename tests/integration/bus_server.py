@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 BINARY = Path(sys.executable).parent / "nats-server"
 
 
@@ -61,9 +63,16 @@ class BusServer:
     def stop(self) -> None:
         self._end(signal.SIGTERM)
 
-    def signal(self, number: int) -> None:
+    def freeze(self) -> None:
+        """Returns when it does nothing any more."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
+        frozen = psutil.Process(self._process.pid)
+        until(lambda: frozen.status() == psutil.STATUS_STOPPED)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def copy_store(self, to: Path) -> None:
         """Only while it does not run."""

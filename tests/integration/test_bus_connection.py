@@ -1,7 +1,6 @@
 """The connection: comes back by itself, says what is wrong in sentences, never shows a secret."""
 
 import asyncio
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,20 +132,20 @@ def test_an_error_the_server_closes_the_connection_with_does_not_end_it(server: 
 
 def test_a_frozen_server_is_a_time_out_and_not_a_hang(server: BusServer) -> None:
     with Bus(server.url) as bus:
-        server.signal(signal.SIGSTOP)
+        server.freeze()
         try:
             with pytest.raises(NotReachableError, match="does not answer in time"), bus.reaching("asking"):
                 bus.call(bus.jetstream.account_info(), 0.5)
         finally:
-            server.signal(signal.SIGCONT)
+            server.thaw()
 
 
 def test_a_round_trip_that_was_given_up_on_does_no_harm_when_it_ends(server: BusServer) -> None:
     with Bus(server.url) as bus:
-        server.signal(signal.SIGSTOP)
+        server.freeze()
         with pytest.raises(TimeoutError):
             bus.call(bus.client.flush(timeout=1))
-        server.signal(signal.SIGCONT)
+        server.thaw()
         assert bus.call(bus.client.rtt(), 5) > 0
         assert bus.connections == 1
 
