@@ -10,14 +10,18 @@ from pathlib import Path
 
 sys.stdin.read()
 
-from haulage.infra.embedded.home import Home  # noqa: E402 - nothing to import while there is nothing to do
+from haulage.domain.errors import HaulageError  # noqa: E402 - nothing to import while there is nothing to do
+from haulage.infra.embedded.home import Home  # noqa: E402
 from haulage.infra.embedded.quarters import data_folder  # noqa: E402
 from haulage.infra.servers import Servers  # noqa: E402
 from haulage.infra.settings import Settings  # noqa: E402
 
-for found in Path(sys.argv[1]).rglob("home.json"):
+for found in list(Path(sys.argv[1]).rglob("home.json")):
     home = Home(found.parent)
-    identity = home.identity()
-    if identity is not None:
-        Servers(Settings(home=home.path)).stop(force=True)
-        shutil.rmtree(data_folder(home, identity), ignore_errors=True)
+    try:
+        identity = home.identity()
+        if identity is not None:
+            Servers(Settings(home=home.path)).stop(force=True)
+            shutil.rmtree(data_folder(home, identity), ignore_errors=True)
+    except HaulageError as error:  # the next home, then
+        print(f"{home.path} was left behind: {error}", file=sys.stderr)

@@ -263,6 +263,8 @@ def test_a_long_log_is_set_aside_at_the_next_start(servers: Servers) -> None:
 
 def test_a_home_removed_under_its_user_is_made_anew(servers: Servers) -> None:
     with servers:
+        end(servers.status().postgres.pid)
+        end(servers.status().nats.pid)
         shutil.rmtree(data_of(servers))
         shutil.rmtree(servers.status().home, ignore_errors=True)
         urls = servers.ensure()
