@@ -49,6 +49,10 @@ class Running:
         """Whether what is up ends with us."""
         return self._supervisor is not None
 
+    def pids(self) -> dict[str, int]:
+        """The processes we brought up, by name."""
+        return self._supervisor.pids() if self._supervisor else {}
+
     def up(self) -> bool:
         """Whether a control process lives, ours or another's."""
         with self.parts.database.connection() as connection:
