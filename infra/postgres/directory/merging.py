@@ -12,7 +12,7 @@ Chunks that meet in several e-mails don't deadlock with one another, because eac
 fast way, which takes them in the file's order, one can: then one of the two is given up by the database and repeated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -22,17 +22,20 @@ from psycopg import Connection
 from psycopg.rows import tuple_row
 from psycopg.sql import Identifier
 
-from haulage.domain.directory import Merged, NewUsers, OnConflict
+from haulage.domain.directory import Merged, NewUsers, OnConflict, ordinal_of
 from haulage.domain.items import Outcome, OutcomeKind
-from haulage.infra.postgres.directory import organizations, updating
+from haulage.domain.user_row import UserRow
+from haulage.infra.postgres.directory import organizations
+from haulage.infra.postgres.directory.adding import add_memberships
 from haulage.infra.postgres.directory.copying import copy
 from haulage.infra.postgres.directory.refusals import caused_by_an_item
-from haulage.infra.postgres.directory.rows import ids_of, person_columns, roles_of
+from haulage.infra.postgres.directory.rows import ids_of, person_columns
+from haulage.infra.postgres.directory.updating import Target, update
 from haulage.infra.postgres.errors import BusyError
 
 _CREATE = """
 create temporary table incoming (
-    ordinal bigint, id uuid, email text, name text, external_id text, locale text, department text, role text
+    ordinal bigint, id uuid, email text, name text, external_id text, locale text, department text
 ) on commit drop
 """
 
@@ -42,26 +45,20 @@ select id, email, name, external_id, locale, department, %(operation)s
 from pg_temp.incoming where ordinal between %(first)s and %(last)s
 order by lower(email collate "pg_c_utf8"), ordinal
 on conflict (lower(email collate "pg_c_utf8")) do nothing
+returning id
 """
 
-# The lateral subqueries with their limit make the database look every row up by index, whatever it believes about the
-# size of a temporary table it knows nothing of.
-_ADD_MEMBERSHIPS = """
-insert into directory.memberships (user_id, organization_id, role)
-select incoming.id, %(organization)s, role
-from pg_temp.incoming cross join lateral (select from directory.users where users.id = incoming.id limit 1) as added
-where ordinal between %(first)s and %(last)s
-"""
-
+# The lateral subquery with its limit makes the database look each one up by index, whatever it believes about the size
+# of a temporary table it knows nothing of.
 _NOT_ADDED = """
-select incoming.ordinal, holder.id,
+select ordinal, holder.id,
     coalesce(holder.created_by = %(operation)s, false) or coalesce(holder.changed_by = %(operation)s, false)
 from pg_temp.incoming left join lateral (
     select id, created_by, changed_by from directory.users
     where lower(users.email collate "pg_c_utf8") = lower(incoming.email collate "pg_c_utf8") limit 1
 ) as holder on true
-where ordinal between %(first)s and %(last)s and holder.id is distinct from incoming.id
-order by incoming.ordinal
+where ordinal = any(%(ordinals)s)
+order by ordinal
 """
 
 
@@ -89,10 +86,8 @@ def merge(connection: Connection[Any], new: NewUsers, on_conflict: OnConflict) -
     if not new.rows:
         return Merged()
     connection.execute(_CREATE, prepare=False)
-    columns = {"ordinal": [str(ordinal) for ordinal in new.ordinals], "id": ids_of(new)}
-    copy(
-        connection, Identifier("pg_temp", "incoming"), columns | person_columns(new.rows) | {"role": roles_of(new.rows)}
-    )
+    columns = {"ordinal": list(map(str, new.ordinals)), "id": ids_of(new.operation, new.ordinals)}
+    copy(connection, Identifier("pg_temp", "incoming"), columns | person_columns(new.rows))
     merged = _halving(_Merge(connection, new, on_conflict, organization), 0, len(new.rows) - 1)
     # Another chunk may follow in the same transaction.
     connection.execute("drop table pg_temp.incoming", prepare=False)
@@ -115,22 +110,34 @@ def _halving(merge: _Merge, first: int, last: int) -> Merged:
 
 
 def _settled(merge: _Merge, first: int, last: int) -> Merged:
-    part = {
-        "operation": merge.new.operation,
-        "organization": merge.organization,
-        "first": merge.new.ordinals[first],
-        "last": merge.new.ordinals[last],
-    }
-    merge.connection.execute(_ADD_USERS, part, prepare=False)
-    merge.connection.execute(_ADD_MEMBERSHIPS, part, prepare=False)
-    rows = merge.connection.cursor(row_factory=tuple_row).execute(_NOT_ADDED, part, prepare=False)
-    conflicts = [_Conflict(*row) for row in rows]
+    """Add what is free, then answer for the others."""
+    operation, ordinals = merge.new.operation, merge.new.ordinals[first : last + 1]
+    rows = dict(zip(ordinals, merge.new.rows[first : last + 1], strict=True))
+    added = _add_users(merge, ordinals[0], ordinals[-1])
+    add_memberships(merge.connection, merge.organization, ids_of(operation, added), [rows[o] for o in added])
+    rest = rows.keys() - set(added)
+    return _answered(merge, _conflicts(merge, sorted(rest)), rows)
+
+
+def _add_users(merge: _Merge, first: int, last: int) -> list[int]:
+    """Add the items `first` to `last`, ordinals now, as far as their e-mails are free; which these were."""
+    parameters = {"operation": merge.new.operation, "first": first, "last": last}
+    cursor = merge.connection.cursor(row_factory=tuple_row)
+    return sorted(ordinal_of(user) for (user,) in cursor.execute(_ADD_USERS, parameters, prepare=False, binary=True))
+
+
+def _conflicts(merge: _Merge, ordinals: Sequence[int]) -> list[_Conflict]:
+    if not ordinals:
+        return []
+    parameters = {"operation": merge.new.operation, "ordinals": ordinals}
+    cursor = merge.connection.cursor(row_factory=tuple_row)
+    conflicts = [_Conflict(*row) for row in cursor.execute(_NOT_ADDED, parameters, prepare=False)]
     if any(conflict.holder is None for conflict in conflicts):
         raise BusyError("A user was deleted from the directory just while its e-mail was imported. Repeat the chunk.")
-    return _answered(merge, conflicts)
+    return conflicts
 
 
-def _answered(merge: _Merge, conflicts: Sequence[_Conflict]) -> Merged:
+def _answered(merge: _Merge, conflicts: Sequence[_Conflict], rows: Mapping[int, UserRow]) -> Merged:
     """What becomes of items that were not added, as `on_conflict` says."""
     twice = [conflict for conflict in conflicts if conflict.same_operation]
     held = [conflict for conflict in conflicts if not conflict.same_operation]
@@ -142,16 +149,11 @@ def _answered(merge: _Merge, conflicts: Sequence[_Conflict]) -> Merged:
         case OnConflict.UPDATE:
             firsts = {conflict.holder: conflict for conflict in reversed(held)}
             later = [conflict for conflict in held if firsts[conflict.holder] is not conflict]
-            updated = _updated(merge, list(firsts.values()))
-            return Merged([*_rejected([*twice, *later], "email_in_file"), *updated.exceptions], updated.undo)
-
-
-def _updated(merge: _Merge, conflicts: Sequence[_Conflict]) -> Merged:
-    rows = dict(zip(merge.new.ordinals, merge.new.rows, strict=True))
-    targets = [updating.Target(c.ordinal, c.holder, rows[c.ordinal]) for c in conflicts]
-    undo = updating.update(merge.connection, merge.new.operation, merge.organization, targets)
-    changed = {record.ordinal for record in undo}
-    return Merged(_skipped([c for c in conflicts if c.ordinal not in changed], "unchanged"), undo)
+            targets = [Target(c.ordinal, c.holder, rows[c.ordinal]) for c in firsts.values()]
+            undo = update(merge.connection, merge.new.operation, merge.organization, targets)
+            changed = {record.ordinal for record in undo}
+            unchanged = [conflict for conflict in firsts.values() if conflict.ordinal not in changed]
+            return Merged([*_rejected([*twice, *later], "email_in_file"), *_skipped(unchanged, "unchanged")], undo)
 
 
 def _rejected(conflicts: Sequence[_Conflict], code: str) -> list[Outcome]:

@@ -1,17 +1,19 @@
-"""Rows of new users as the columns of the tables they go into."""
+"""Rows of new users as columns of the table they go into."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
+from uuid import UUID
 
-from haulage.domain.directory import NewUsers, user_ids
+from haulage.domain.directory import user_ids
 from haulage.domain.user_row import UserRow
 
-OPTIONAL = ("external_id", "locale", "department")
+OPTIONAL: tuple[Literal["external_id", "locale", "department"], ...] = ("external_id", "locale", "department")
 
 
-def ids_of(new: NewUsers) -> list[str]:
-    """The users' ids, in hexadecimal."""
-    beginning = user_ids(new.operation)
-    return [f"{beginning}{ordinal:010x}" for ordinal in new.ordinals]
+def ids_of(operation: UUID, ordinals: Iterable[int]) -> list[str]:
+    """The ids of the users that `operation` creates for these items, in hexadecimal."""
+    beginning = user_ids(operation)
+    return [f"{beginning}{ordinal:010x}" for ordinal in ordinals]
 
 
 def person_columns(rows: Sequence[UserRow]) -> dict[str, Sequence[str]]:
@@ -23,8 +25,3 @@ def person_columns(rows: Sequence[UserRow]) -> dict[str, Sequence[str]]:
         # COPY gives NULL to columns that are left out, and the server parses less.
         **{name: values for name, values in given.items() if any(values)},
     }
-
-
-def roles_of(rows: Sequence[UserRow]) -> list[str]:
-    """The roles of their memberships."""
-    return [row["role"] for row in rows]
