@@ -65,7 +65,8 @@ def refuse_old_schema(parts: "Parts") -> None:
     """Raise NotMigratedError where the database is not at this version's schema."""
     from haulage.infra.postgres.migrate import pending_migrations
 
-    with parts.database.connection() as connection:
+    # Not from the pool, which would wait for a server that is not there.
+    with parts.database.connect() as connection:
         pending = pending_migrations(connection)
     if pending:
         raise NotMigratedError(

@@ -120,7 +120,7 @@ class PlainBar:
 
 
 def short(operation: UUID) -> str:
-    """The beginning of an id, as far as it tells one millisecond from another: enough to type, and hardly ever shared."""
+    """The beginning of an id, as far as it tells one millisecond from another: enough to type, hardly ever shared."""
     return str(operation)[:13]
 
 

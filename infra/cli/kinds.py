@@ -43,14 +43,15 @@ def _write(definition: Definition) -> None:
 
 def _parameters(model: type[BaseModel]) -> list[str]:
     schema = model.model_json_schema()
-    required = schema.get("required", [])
+    required, named = schema.get("required", []), schema.get("$defs", {})
     return [
-        f"-p {name}={_values(about)}  {_necessity(name in required, about)}{_described(about)}"
+        f"-p {name}={_values(about, named)}  {_necessity(name in required, about)}{_described(about)}"
         for name, about in schema.get("properties", {}).items()
     ]
 
 
-def _values(about: dict[str, Any]) -> str:
+def _values(about: dict[str, Any], named: dict[str, Any]) -> str:
+    about = about | named.get(about.get("$ref", "").rpartition("/")[2], {})
     return "|".join(map(str, about["enum"])) if "enum" in about else str(about.get("type", "VALUE")).upper()
 
 

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
-Operation = Annotated[str, typer.Argument(help="An operation's id, the first 6 characters of it or more, or `last`.")]
+Operation = Annotated[
+    str, typer.Argument(metavar="OPERATION", help="An operation's id, the first 6 characters of it or more, or `last`.")
+]
 
 Tenant = Annotated[
     str | None,

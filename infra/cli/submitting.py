@@ -80,7 +80,7 @@ def start(system: Running, order: Order) -> UUID:
 
 
 def new_operation_id() -> UUID:
-    """An id that begins with its time (UUIDv7, RFC 9562, section 5.7): ids ascend, and so do the keys made from them."""
+    """An id that begins with its time (UUIDv7, RFC 9562, section 5.7): ids ascend, as do the keys made from them."""
     random = int.from_bytes(os.urandom(10))
     milliseconds = time.time_ns() // 1_000_000
     return UUID(int=milliseconds << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (1 << 62) - 1)
@@ -121,7 +121,7 @@ def _input(bus: Bus, settings: Settings, order: Order) -> Input | None:
     if not _uploads(settings, order):
         return Input(path=str(order.input_file.absolute()))
     hint(f"Handing {order.input_file} over …")
-    return Input(object=InputObjects(bus).put(order.input_file))
+    return Input(object=InputObjects(bus).upload(order.input_file))
 
 
 def _uploads(settings: Settings, order: Order) -> bool:

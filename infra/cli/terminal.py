@@ -75,7 +75,12 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right:
                 for name, cell in zip(columns, row, strict=True)
             )
         )
-    out().print(table)
+    console = out()
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        # Rich fills the last column, too.
+        sys.stdout.write(line.rstrip() + "\n")
 
 
 def write_facts(facts: Mapping[str, str]) -> None:

@@ -78,7 +78,7 @@ def projections_list(as_json: options.AsJson = False) -> None:
 
 @projections.command("rebuild")
 def projections_rebuild(
-    name: Annotated[str, typer.Argument(help="Which view; `haulage projections list` names them.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which view; `haulage projections list` names them.")],
     as_json: options.AsJson = False,
 ) -> None:
     """Empty a view and fill it from the log again."""
@@ -94,7 +94,7 @@ directory.add_typer(organization, name="organization")
 
 @organization.command("create")
 def organization_create(
-    slug: Annotated[str, typer.Argument(help="Its short name, such as `acme`.")],
+    slug: Annotated[str, typer.Argument(metavar="SLUG", help="Its short name, such as `acme`.")],
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="In full; default: the slug.")] = None,
     as_json: options.AsJson = False,
 ) -> None:

@@ -65,7 +65,7 @@ def history(
 
 def item(
     operation: options.Operation,
-    ordinal: Annotated[int, typer.Argument(min=1, help="Which item; the first one is 1.")],
+    ordinal: Annotated[int, typer.Argument(metavar="ORDINAL", min=1, help="Which item; the first one is 1.")],
     as_json: options.AsJson = False,
 ) -> None:
     """What happened to one item, and what it was."""

@@ -22,7 +22,7 @@ def demo(
 
 
 def run(
-    kind: Annotated[str, typer.Argument(help="Which operation; `haulage kinds` lists them.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Which operation; `haulage kinds` lists them.")],
     input_file: Annotated[
         Path | None, typer.Option("--input", "-i", metavar="FILE", help="The items, as CSV or NDJSON.")
     ] = None,
@@ -76,6 +76,7 @@ def resume(
     operation: Annotated[
         str | None,
         typer.Argument(
+            metavar="OPERATION",
             help="Which one, paused or unfinished; default: all that are unfinished.",
             show_default=False,
         ),
