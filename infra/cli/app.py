@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from haulage.infra.cli.commands import keep, look, work
+from haulage.infra.cli.commands import keep, look, measure, work
 from haulage.infra.cli.exits import MEANINGS, name
 
 EPILOG = "Exit codes: " + " · ".join(f"{code.value} {name(code)}" for code in MEANINGS)
@@ -36,5 +36,5 @@ def root(
     """Options before the command."""
 
 
-for group in (work, look, keep):
+for group in (work, look, keep, measure):
     group.add_to(app)

@@ -1,22 +1,21 @@
 """`haulage demo`: everything once, for somebody who has just arrived."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
 from uuid import UUID
-
-from haulage.infra.cli.organizations import create_fresh
 
 from haulage.domain.errors import HaulageError
 from haulage.infra.bootstrap import Parts
 from haulage.infra.cli.bar import short
 from haulage.infra.cli.demo_file import write_demo_file
 from haulage.infra.cli.exits import Exit
+from haulage.infra.cli.organizations import create_fresh
 from haulage.infra.cli.run import folder_in_home, see_through
 from haulage.infra.cli.running import running
 from haulage.infra.cli.submitting import Order, start
 from haulage.infra.cli.terminal import hint
+from haulage.infra.cli.wording import shown
 from haulage.infra.postgres import views
 from haulage.infra.settings import Settings
 
@@ -51,11 +50,15 @@ def _say_what_next(parts: Parts, operation: UUID) -> None:
     with parts.database.connection() as connection:
         rejected = next(views.rejects(connection, operation), None)
     me, name = program(), short(operation)
-    hint("\nTry next:")
-    hint(f"  {me} show {name}       where it stands, and its counts")
-    hint(f"  {me} history {name}    every event of it, as the log has them")
+    tries = {
+        f"{me} show {name}": "where it stands, and its counts",
+        f"{me} history {name}": "every event of it, as the log has them",
+    }
     if rejected is not None:
-        hint(f"  {me} item {name} {rejected.ordinal:<5} why that item was rejected, and what it was")
+        tries[f"{me} item {name} {rejected.ordinal}"] = "why that item was rejected, and what it was"
+    hint("\nTry next:")
+    for command, says in tries.items():
+        hint(f"  {command:<{max(map(len, tries))}}  {says}")
 
 
 def program() -> str:
@@ -63,9 +66,3 @@ def program() -> str:
     if shutil.which("haulage") or not sys.argv[0].endswith("haulage"):
         return "haulage"
     return shown(Path(sys.argv[0]))
-
-
-def shown(path: Path) -> str:
-    """A path as short as it can be said from here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

@@ -109,8 +109,9 @@ def _nats(urls: ServerUrls) -> Finding:
 
 # -- the database ------------------------------------------------------------------------------------------------------
 def _postgres(opened: Parts) -> Finding:
-    opened.database.connect().close()
-    return Finding("postgres", True, f"reachable at {redacted(opened.database.url)}")
+    with opened.database.connect() as connection:
+        version = connection.info.server_version
+    return Finding("postgres", True, f"version {version // 10_000}.{version % 10_000} answers")
 
 
 def _migrations(opened: Parts) -> Finding:
@@ -161,7 +162,7 @@ def _processes(opened: Parts) -> Finding:
         sessions = living(connection)
         waiting = views.operations(connection, views.Filters(statuses=_AT_WORK), limit=1000)
     roles = [role for _, role, *_ in sessions]
-    counted = f"{roles.count(CONTROL)} control, {roles.count('worker')} workers, {len(waiting)} operations to do"
+    counted = f"{roles.count(CONTROL)} control, {roles.count('worker')} workers, {len(waiting)} to do"
     if not waiting:
         return Finding("processes", True, counted)
     if not {CONTROL, "worker"} <= set(roles):

@@ -20,6 +20,8 @@ from haulage.infra.bootstrap import Parts, parts, prepare
 from haulage.infra.cli.access import refuse_old_schema
 from haulage.infra.cli.bar import short
 from haulage.infra.cli.signals import handled, interrupt
+from haulage.infra.cli.terminal import hint
+from haulage.infra.cli.wording import shown
 from haulage.infra.postgres.sessions import living
 from haulage.infra.servers import Servers, ServerUrls
 from haulage.infra.settings import Settings
@@ -112,6 +114,8 @@ def running(settings: Settings, *, bring: bool) -> Iterator[Running]:
     Signals that ask us to end are exceptions within the block, so that what we brought is ended in order.
     """
     servers = Servers(settings)
+    if _must_start(settings, servers):
+        hint(f"Starting PostgreSQL and NATS in {shown(settings.home)} …")
     with handled(interrupt), servers as urls:
         if settings.postgres_url is None:
             prepare(urls)
@@ -125,3 +129,8 @@ def running(settings: Settings, *, bring: bool) -> Iterator[Running]:
                 yield system
             finally:
                 system.stop()
+
+
+def _must_start(settings: Settings, servers: Servers) -> bool:
+    status = servers.status()
+    return may_bring(settings) and not (status.postgres.running and status.nats.running)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from haulage.infra.nats.objects import InputObjects
-
 from haulage.domain.commands import Command, Input, StartOperation
 from haulage.domain.errors import HaulageError, InputError, NotReachableError, RefusedError
 from haulage.infra.cli.exits import Exit, after_error
+from haulage.infra.cli.failures import UsageError
 from haulage.infra.cli.running import Running, may_bring
 from haulage.infra.cli.terminal import hint
+from haulage.infra.files.source import FORMATS
 from haulage.infra.nats.command_client import CommandClient
 from haulage.infra.nats.connection import Bus
 from haulage.infra.nats.messages import Reply
+from haulage.infra.nats.objects import InputObjects
 from haulage.infra.settings import Settings
 
 ANSWER_SECONDS = 15.0
@@ -27,11 +28,15 @@ FIRST_ANSWER_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An operation as it was asked for on the command line. `upload` None: as fits the servers."""
+    """An operation as it was asked for on the command line.
+
+    `file_format` is `csv` or `ndjson`, None: as the file's name says. `upload` None: as fits the servers.
+    """
 
     kind: str
     parameters: dict[str, Any] = field(default_factory=dict)
     input_file: Path | None = None
+    file_format: str | None = None
     key: str | None = None
     priority: int = 0
     upload: bool | None = None
@@ -45,6 +50,8 @@ def check(settings: Settings, order: Order) -> None:
         from haulage.sagas.definition import Definitions
 
         Definitions(CATALOGUE).latest(order.kind)
+    if order.file_format not in (None, *FORMATS.values()):
+        raise UsageError(f"There is no format `{order.file_format}` for inputs; it can be csv or ndjson.")
     if order.input_file is not None and (may_bring(settings) or _uploads(settings, order)):
         check_readable(order.input_file)
 
@@ -119,7 +126,7 @@ def _input(bus: Bus, settings: Settings, order: Order) -> Input | None:
     if order.input_file is None:
         return None
     if not _uploads(settings, order):
-        return Input(path=str(order.input_file.absolute()))
+        return Input(path=str(order.input_file.absolute()), format=order.file_format)
     hint(f"Handing {order.input_file} over …")
     return Input(object=InputObjects(bus).upload(order.input_file))
 

@@ -49,7 +49,7 @@ def facts(progress: Progress, rejects_file: Path | None, codes: Mapping[str, int
         "succeeded": f"{progress.succeeded:,}",
         "skipped": f"{progress.skipped:,}" if progress.skipped else "",
         "rejected": _rejected(progress, codes),
-        "rejects": str(rejects_file or ""),
+        "rejects": wording.shown(rejects_file) if rejects_file else "",
     }
     if progress.compensated:
         found["compensated"] = f"{progress.compensated:,}"

@@ -6,7 +6,7 @@ from haulage.infra.cli.failures import UsageError
 from haulage.infra.cli.signals import handled
 from haulage.infra.cli.terminal import hint, write
 from haulage.infra.logs import configure_logs
-from haulage.infra.servers import Servers, ServerUrls
+from haulage.infra.servers import Servers
 from haulage.infra.settings import Settings, redacted
 from haulage.infra.supervisor import Supervisor
 
@@ -27,7 +27,8 @@ def up(settings: Settings, *, log_level: str) -> int:
 
     with handled(stop):
         try:
-            _announce(settings, supervisor.start(), supervisor.pids())
+            supervisor.start()
+            _announce(settings, supervisor.pids())
             supervisor.run()
             hint("Stopping: work in hand is finished first. Once more stops at once.")
             supervisor.stop()
@@ -64,10 +65,11 @@ def _configure_logs(level: str) -> None:
     configure_logs(level)
 
 
-def _announce(settings: Settings, urls: ServerUrls, pids: dict[str, int]) -> None:
+def _announce(settings: Settings, pids: dict[str, int]) -> None:
+    status = Servers(settings).status()
     write(f"Haulage is up in {settings.home}.")
-    write(f"  PostgreSQL  {redacted(urls.postgres_app)}")
-    write(f"  NATS        {redacted(urls.nats)}")
+    for name, server in (("PostgreSQL", status.postgres), ("NATS", status.nats)):
+        write(f"  {name:<10}  {redacted(server.url or '')}")
     for name, pid in pids.items():
         write(f"  {name:<10}  pid {pid}")
     hint("Ctrl-C stops it; `haulage status --json` prints the URLs with their passwords.")

@@ -1,6 +1,8 @@
 """How numbers, times and statuses are written for people."""
 
+import os
 from datetime import datetime
+from pathlib import Path
 
 from haulage.domain.status import Status
 
@@ -46,6 +48,12 @@ def when_clock(seconds: float) -> str:
 def status(value: str) -> str:
     """`completed with rejects`."""
     return value.replace("_", " ")
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def raw(content: object) -> str:

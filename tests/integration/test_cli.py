@@ -252,6 +252,28 @@ def test_detached_runs_are_found_again(haulage: CommandLine) -> None:
     assert watched.json["operation"] == operation
 
 
+def test_from_elsewhere_the_file_is_handed_over_through_nats(haulage: CommandLine) -> None:
+    status = haulage("status", "--json").json
+    elsewhere = {
+        "HAULAGE_POSTGRES_URL": status["postgres"]["url"],
+        "HAULAGE_NATS_URL": status["nats"]["url"],
+        "HAULAGE_HOME": str(haulage.home.parent / "elsewhere"),
+    }
+    file = haulage.file("x.csv", "email,name,role\nelsewhere@example.org,E,viewer\nno address,F,viewer\n")
+    ended = haulage("run", "import-users", "-i", file, "-p", "organization=acme", "--json", **elsewhere)
+    assert ended.code == 4, ended.err
+    assert Path(ended.json["rejects_file"]).is_relative_to(haulage.home.parent / "elsewhere")
+    assert "object" in haulage("show", ended.json["operation"], "--json").json["input"]
+
+
+def test_a_time_out_ends_the_following_and_not_the_operation(haulage: CommandLine) -> None:
+    file = write_demo_file(haulage.home.parent / "slow.csv", 60_000, "slow.example").path
+    ended = haulage("run", "import-users", "-i", file, "-p", "organization=acme", "--time-out", 0, "--json")
+    assert ended.code == 6
+    assert "haulage watch" in ended.err
+    assert haulage("watch", ended.json["operation"]).code == 4
+
+
 def test_status_prints_urls_that_can_be_used(haulage: CommandLine) -> None:
     import psycopg
 
@@ -315,7 +337,7 @@ def test_servers_that_are_not_there_are_not_reachable(alone: CommandLine) -> Non
 
 def test_ctrl_c_leaves_an_operation_that_can_be_resumed(alone: CommandLine, tmp_path: Path) -> None:
     assert alone("directory", "organization", "create", "acme").code == 0
-    file = write_demo_file(tmp_path / "many.csv", 150_000, "acme.example").path
+    file = write_demo_file(tmp_path / "many.csv", 100_000, "acme.example").path
     process = alone.start("run", "import-users", "-i", file, "-p", "organization=acme")
     assert process.stderr is not None
     read_until(process.stderr.readline, "running")
@@ -325,7 +347,7 @@ def test_ctrl_c_leaves_an_operation_that_can_be_resumed(alone: CommandLine, tmp_
     assert "haulage resume" in err
     resumed = alone("resume", "--json")
     assert resumed.code == 4, resumed.err
-    assert resumed.json["items"] == {"total": 150_000, "succeeded": 149_250, "skipped": 0, "rejected": 750}
+    assert resumed.json["items"] == {"total": 100_000, "succeeded": 99_500, "skipped": 0, "rejected": 500}
 
 
 def read_until(readline: Callable[[], str], word: str) -> None:

@@ -26,6 +26,9 @@ def run(
     input_file: Annotated[
         Path | None, typer.Option("--input", "-i", metavar="FILE", help="The items, as CSV or NDJSON.")
     ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", metavar="csv|ndjson", help="Of FILE; default: as its name says.")
+    ] = None,
     parameters: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter; several times for several."),
@@ -58,6 +61,7 @@ def run(
         kind=kind,
         parameters=parse_parameters(parameters or []),
         input_file=input_file,
+        file_format=file_format,
         key=key,
         priority=priority,
         upload=upload,
