@@ -114,13 +114,14 @@ def rejects(settings: Settings, operation: str, output: Path, *, file_format: st
     with reading(settings) as parts:
         with parts.database.connection() as connection:
             found = resolve(connection, operation)
-        codes = export_rejects(parts, found, output.absolute(), wanted)
+        exported = export_rejects(parts, found, output.absolute(), wanted)
+    codes = exported.codes
     if as_json:
-        emit({"operation": str(found), "file": str(output.absolute()), "rejects": codes.total(), "codes": dict(codes)})
+        emit({"operation": str(found), "file": str(exported.path), "rejects": codes.total(), "codes": dict(codes)})
         return
     write(f"{wording.items(codes.total())} in {output}")
-    for code, count in codes.most_common():
-        write(f"  {count:,} {code}")
+    for reason in exported.reasons():
+        write(f"  {reason}")
     hint("Each has its row, why it was rejected, and its values. Fixed, the file can be run again as it is.")
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,21 +22,41 @@ SPAN_ITEMS = 4_000
 """Rejects this near to each other are looked up together."""
 
 
-def export_rejects(parts: Parts, operation: UUID, path: Path, file_format: str | None = None) -> Counter[str]:
-    """Write the operation's rejects to `path`, in place of what was there; how many there are by code.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file of rejects: how many there are by code, and the first one of each."""
+
+    path: Path
+    codes: Counter[str] = field(default_factory=Counter)
+    first: dict[str, Reject] = field(default_factory=dict)
+
+    def counting(self, rejects: Iterator[Reject]) -> Iterator[Reject]:
+        """Pass `rejects` on, and take them in."""
+        for found in rejects:
+            self.codes[found.code] += 1
+            self.first.setdefault(found.code, found)
+            yield found
+
+    def reasons(self) -> list[str]:
+        """A line for each code, the most frequent first: how many, where the first is, and what to do."""
+        return [f"{count:,} {code}, first in {_place(self.first[code])}" for code, count in self.codes.most_common()]
+
+
+def export_rejects(parts: Parts, operation: UUID, path: Path, file_format: str | None = None) -> Exported:
+    """Write the operation's rejects to `path`, in place of what was there.
 
     `file_format` is `csv` or `ndjson`; None: as the input was. Raises HaulageError where the file can't be written,
     NotFoundError where the operation has no manifest, or not any more.
     """
-    codes: Counter[str] = Counter()
+    exported = Exported(path)
     with parts.database.connection() as connection:
         facts = parts.manifest.facts(connection, operation)
         if facts is None:
             raise NotFoundError(f"Operation {operation} has no items: it has not been planned, or they are gone.")
         sentences = messages(parts.definitions, request(connection, operation))
         found = _with_contents(parts, connection, operation, facts, sentences)
-        write_rejects(path, _counted(found, codes), file_format=file_format or facts.format, columns=facts.header)
-    return codes
+        write_rejects(path, exported.counting(found), file_format=file_format or facts.format, columns=facts.header)
+    return exported
 
 
 def messages(definitions: Definitions, asked: Request) -> Mapping[str, str]:
@@ -71,7 +92,6 @@ def _spans(rejects: Iterator[views.Reject]) -> Iterator[Sequence[views.Reject]]:
         yield near
 
 
-def _counted(rejects: Iterator[Reject], codes: Counter[str]) -> Iterator[Reject]:
-    for found in rejects:
-        codes[found.code] += 1
-        yield found
+def _place(found: Reject) -> str:
+    column = f", `{found.field}`" if found.field else ""
+    return f"row {found.row:,}{column}: {found.message}" if found.message else f"row {found.row:,}{column}"

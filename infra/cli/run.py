@@ -8,7 +8,7 @@ from haulage.infra.cli.bar import make_bar, short
 from haulage.infra.cli.exits import AFTER_STATUS, Exit
 from haulage.infra.cli.failures import TimeOutError, complain
 from haulage.infra.cli.follow import follow, wait_for_view
-from haulage.infra.cli.rejects_export import export_rejects
+from haulage.infra.cli.rejects_export import Exported, export_rejects
 from haulage.infra.cli.running import Running, may_bring, running
 from haulage.infra.cli.showing import known_progress
 from haulage.infra.cli.submitting import Order, check, start
@@ -61,36 +61,32 @@ def follow_all(system: Running, operations: list[UUID], time_out: float | None) 
 
 def conclude(system: Running, ended: Progress, *, as_json: bool) -> int:
     """Write an ended operation's rejects to a file and its summary to standard output; the exit code."""
-    rejects_file, codes = _keep_rejects(system, ended)
+    rejects = _keep_rejects(system, ended)
     if as_json:
-        emit(document(ended, rejects_file))
+        emit(document(ended, rejects.path if rejects else None))
         if ended.error:
             complain(ended.error)
     else:
         write(headline(ended))
-        write_facts({f"  {name}": value for name, value in facts(ended, rejects_file, codes).items()})
+        write_facts({f"  {name}": value for name, value in facts(ended, rejects.path if rejects else None).items()})
+        for reason in rejects.reasons() if rejects else []:
+            write(f"    {reason}")
     return AFTER_STATUS[ended.status]
 
 
-def _keep_rejects(system: Running, ended: Progress) -> tuple[Path | None, dict[str, int]]:
-    """Where the rejects are, and how many by code. Whatever hinders that is said, and costs the summary nothing."""
+def _keep_rejects(system: Running, ended: Progress) -> Exported | None:
+    """Write the rejects into the home, if there are any. What hinders that is said, and costs the summary nothing."""
     if not ended.rejected:
-        return None, {}
+        return None
     try:
         wait_for_view(system.parts, ledger.NAME, ended.position)
-        return export_to_home(system, ended.operation)
+        with system.parts.database.connection() as connection:
+            found = system.parts.manifest.facts(connection, ended.operation)
+        name = f"{ended.operation}.{found.format if found else 'csv'}"
+        return export_rejects(system.parts, ended.operation, folder_in_home(system.settings, "rejects") / name)
     except HaulageError as error:
         complain(f"{error} `haulage rejects {short(ended.operation)} --output FILE` writes them elsewhere.")
-        return None, {}
-
-
-def export_to_home(system: Running, operation: UUID) -> tuple[Path, dict[str, int]]:
-    """Write the rejects into the home, in the format of the input; the file, and how many there are by code."""
-    with system.parts.database.connection() as connection:
-        found = system.parts.manifest.facts(connection, operation)
-    folder = folder_in_home(system.settings, "rejects")
-    path = folder / f"{operation}.{found.format if found else 'csv'}"
-    return path, dict(export_rejects(system.parts, operation, path))
+        return None
 
 
 def folder_in_home(settings: Settings, name: str) -> Path:

@@ -1,6 +1,5 @@
 """How an operation ended, for people and as the one JSON object of `haulage run --json`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +38,16 @@ def headline(progress: Progress) -> str:
         return text
     text += f": {wording.items(progress.total)} in {wording.duration(took := seconds(progress))}"
     worked = progress.status in (Status.COMPLETED, Status.COMPLETED_WITH_REJECTS)
-    return f"{text} ({wording.rate(progress.total / took)})" if took and worked else text
+    return f"{text} ({wording.rate(progress.total / took)})" if took and worked and progress.total else text
 
 
-def facts(progress: Progress, rejects_file: Path | None, codes: Mapping[str, int]) -> dict[str, str]:
-    """What is listed below the headline; `codes` says how many items were rejected for what."""
+def facts(progress: Progress, rejects_file: Path | None) -> dict[str, str]:
+    """What is listed below the headline; what is empty is not."""
     found = {
         "operation": str(progress.operation),
         "succeeded": f"{progress.succeeded:,}",
         "skipped": f"{progress.skipped:,}" if progress.skipped else "",
-        "rejected": _rejected(progress, codes),
+        "rejected": f"{progress.rejected:,}" if progress.rejected else "",
         "rejects": wording.shown(rejects_file) if rejects_file else "",
     }
     if progress.compensated:
@@ -58,10 +57,3 @@ def facts(progress: Progress, rejects_file: Path | None, codes: Mapping[str, int
     if progress.error:
         found["why"] = progress.error
     return found
-
-
-def _rejected(progress: Progress, codes: Mapping[str, int]) -> str:
-    if not progress.rejected:
-        return ""
-    reasons = ", ".join(f"{count:,} {code}" for code, count in sorted(codes.items(), key=lambda pair: -pair[1]))
-    return f"{progress.rejected:,}{f' ({reasons})' if reasons else ''}"
