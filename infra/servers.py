@@ -11,11 +11,10 @@ Crash story:
    `haulage down` does.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
 
 from pydantic import SecretStr
 
@@ -76,9 +75,7 @@ class Servers:
     def __enter__(self) -> ServerUrls:
         return self.acquire()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def acquire(self) -> ServerUrls:
@@ -88,7 +85,7 @@ class Servers:
         """
         if not self._embedded:
             return self._urls(None)
-        with self._locked(), home_errors(self._home.path):
+        with self._locked():
             new = self._register()
             try:
                 return self._urls(self._start_missing())
@@ -154,9 +151,11 @@ class Servers:
 
     # -- under the home's lock
 
-    def _locked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         # Whoever holds it may be waiting for a slow start of both servers.
-        return self._home.lock(2 * self._settings.start_seconds + 60)
+        with self._home.lock(2 * self._settings.start_seconds + 60), home_errors(self._home.path):
+            yield
 
     def _register(self) -> bool:
         # Its file may be gone: somebody removed the home under us.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -44,6 +44,55 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _absolute(path: Path) -> Path:
+    # Fixed now: a later change of the working directory must not change what is meant.
+    return path.expanduser().absolute()
+
+
+def _is_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("it should name a readable credentials file")
+    return path
+
+
+def _split(folders: object) -> object:
+    return [part for part in folders.split(os.pathsep) if part] if isinstance(folders, str) else folders
+
+
+def _postgres_url(url: SecretStr) -> SecretStr:
+    if not _has_scheme(url.get_secret_value(), _POSTGRES_SCHEMES):
+        raise ValueError("it should be a URL such as postgresql://user:password@host:5432/database")
+    return url
+
+
+def _nats_urls(urls: SecretStr) -> SecretStr:
+    if not all(_has_scheme(url, _NATS_SCHEMES) for url in urls.get_secret_value().split(",")):
+        raise ValueError("it should be a URL such as nats://host:4222, or several joined by commas")
+    return urls
+
+
+def _nats_token(token: SecretStr) -> SecretStr:
+    # It travels in the URL, and NATS clients don't agree on how others would be written there.
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", token.get_secret_value()):
+        raise ValueError("it should have only letters, digits and . _ ~ -; or use HAULAGE_NATS_CREDENTIALS")
+    return token
+
+
+def _has_scheme(url: str, schemes: tuple[str, ...]) -> bool:
+    scheme, colon, rest = url.strip().partition("://")
+    return bool(colon and rest) and scheme in schemes
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
+CredentialsFile = Annotated[Path, AfterValidator(_absolute), AfterValidator(_is_file)]
+# NoDecode: not JSON, as pydantic-settings would have it, but as in PATH.
+Folders = Annotated[tuple[Folder, ...], NoDecode, BeforeValidator(_split)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+NatsUrls = Annotated[SecretStr, AfterValidator(_nats_urls)]
+NatsToken = Annotated[SecretStr, AfterValidator(_nats_token)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
 class Settings(BaseSettings):
     """What was decided from outside. Prefer `load_settings`, whose errors are sentences."""
 
@@ -51,16 +100,16 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
     )
 
-    home: Path = Field(default=Path(".haulage"), description="folder of the embedded servers, their data and secrets")
+    home: Folder = Field(default=Path(".haulage"), description="folder of the embedded servers, their data and secrets")
 
-    postgres_url: SecretStr | None = Field(default=None, description="a PostgreSQL to use instead of the embedded one")
-    postgres_admin_url: SecretStr | None = Field(default=None, description="the same database, for `haulage migrate`")
-    nats_url: SecretStr | None = Field(default=None, description="NATS servers, by commas, instead of the embedded one")
-    nats_token: SecretStr | None = Field(default=None, description="token for `nats_url`")
-    nats_credentials: Path | None = Field(default=None, description="credentials file (.creds) for `nats_url`")
+    postgres_url: PostgresUrl | None = Field(default=None, description="a PostgreSQL instead of the embedded one")
+    postgres_admin_url: PostgresUrl | None = Field(default=None, description="the same database, for `haulage migrate`")
+    nats_url: NatsUrls | None = Field(default=None, description="NATS servers, by commas, instead of the embedded one")
+    nats_token: NatsToken | None = Field(default=None, description="token for `nats_url`")
+    nats_credentials: CredentialsFile | None = Field(default=None, description="credentials file for `nats_url`")
 
-    postgres_port: int = Field(default=0, ge=0, le=65535, description="of the embedded PostgreSQL; 0: any free one")
-    nats_port: int = Field(default=0, ge=0, le=65535, description="of the embedded NATS server; 0: any free one")
+    postgres_port: Port = Field(default=0, description="of the embedded PostgreSQL; 0: any free one")
+    nats_port: Port = Field(default=0, description="of the embedded NATS server; 0: any free one")
     start_seconds: float = Field(default=120, gt=0, description="how long an embedded server may take to be ready")
 
     tenant: Token = Field(default="default", description="whose operations these are")
@@ -70,54 +119,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30, ge=1, description="how long a claim lasts without a sign of life")
     drain_seconds: float = Field(default=20, ge=0, description="how long a stop waits for work in hand")
 
-    input_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+    input_folders: Folders = Field(
         default=(), description="folders, by colons, whose files a command may name when a server is not embedded"
     )
-
-    @field_validator("home", mode="after")
-    @classmethod
-    def _absolute_home(cls, home: Path) -> Path:
-        # Fixed now: a later change of the working directory must not change which servers are ours.
-        return home.expanduser().absolute()
-
-    @field_validator("input_folders", mode="before")
-    @classmethod
-    def _split_folders(cls, value: object) -> object:
-        return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
-
-    @field_validator("input_folders", mode="after")
-    @classmethod
-    def _absolute_folders(cls, folders: tuple[Path, ...]) -> tuple[Path, ...]:
-        return tuple(folder.expanduser().absolute() for folder in folders)
-
-    @field_validator("postgres_url", "postgres_admin_url", mode="after")
-    @classmethod
-    def _postgres_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not _has_scheme(url.get_secret_value(), _POSTGRES_SCHEMES):
-            raise ValueError("it should be a URL such as postgresql://user:password@host:5432/database")
-        return url
-
-    @field_validator("nats_url", mode="after")
-    @classmethod
-    def _nats_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not all(_has_scheme(one, _NATS_SCHEMES) for one in url.get_secret_value().split(",")):
-            raise ValueError("it should be a URL such as nats://host:4222, or several joined by commas")
-        return url
-
-    @field_validator("nats_token", mode="after")
-    @classmethod
-    def _token_for_url(cls, token: SecretStr | None) -> SecretStr | None:
-        # It travels in the URL, and NATS clients don't agree on how others would be written there.
-        if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]+", token.get_secret_value()):
-            raise ValueError("it should have only letters, digits and . _ ~ -; or use HAULAGE_NATS_CREDENTIALS")
-        return token
-
-    @field_validator("nats_credentials", mode="after")
-    @classmethod
-    def _credentials_file(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.expanduser().is_file():
-            raise ValueError("it should name a readable credentials file")
-        return None if path is None else path.expanduser().absolute()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -167,11 +171,6 @@ def _redacted(url: str) -> str:
     # A user name alone is how a NATS URL carries a token.
     secret = f"{name}:***" if colon else "***" if parts.scheme in _NATS_SCHEMES else name
     return urlunsplit(parts._replace(netloc=f"{secret}@{address}"))
-
-
-def _has_scheme(url: str, schemes: tuple[str, ...]) -> bool:
-    scheme, colon, rest = url.strip().partition("://")
-    return bool(colon and rest) and scheme in schemes
 
 
 def _sentence(detail: ErrorDetails) -> str:

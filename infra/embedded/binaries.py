@@ -36,6 +36,7 @@ def copied(binaries: Binaries, folder: Path) -> Binaries:
     """The same programs below `folder`, readable by everybody; copied once per version.
 
     Copies, not hard links: a link would carry the rights of the original, which may be closed to others.
+    Raises OSError.
     """
     postgres_copy = folder / f"{_POSTGRES_WHEEL}-{version(_POSTGRES_WHEEL)}"
     if not postgres_copy.exists():
@@ -86,7 +87,10 @@ def _new(folder: Path) -> Iterator[Path]:
     make_open_folder(folder.parent)
     new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
     try:
-        yield new
+        try:
+            yield new
+        except shutil.Error as errors:  # a list with every file
+            raise OSError(errors.args[0][0][2]) from None
         for path in (new, *new.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

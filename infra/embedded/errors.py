@@ -1,5 +1,6 @@
 """What can go wrong with embedded servers, as sentences for people."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,17 @@ class InUseError(RefusedError):
     """The servers are not stopped, since others use them."""
 
     code = "in_use"
+
+
+def gist(said: str) -> str:
+    """Of what a server or `initdb` printed, the lines that tell what went wrong; all of it where none does."""
+    lines = said.splitlines()
+    telling = [
+        line
+        for line in lines
+        if re.search(r"FATAL|PANIC|ERROR|error:|invalid|could not|\[FTL\]|\[ERR\]|nats-server:", line)
+    ]
+    return "\n".join(telling or lines[-10:])
 
 
 @contextmanager

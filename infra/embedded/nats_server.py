@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from haulage.infra.embedded.errors import EmbeddedError, PortTakenError
+from haulage.infra.embedded.errors import EmbeddedError, PortTakenError, gist
 from haulage.infra.embedded.home import Home, Identity, Secrets, write
 from haulage.infra.embedded.polling import until
 from haulage.infra.embedded.ports import HOST, candidates, is_free
@@ -86,7 +86,7 @@ class NatsServer:
         if "address already in use" in said:
             raise PortTakenError(said)
         happened = "did not start" if ended else f"is not ready after {seconds:g} seconds"
-        raise EmbeddedError(f"The NATS server {happened}. Its log, {self.process.log}, says:\n{said}")
+        raise EmbeddedError(f"The NATS server {happened}. Its log, {self.process.log}, says:\n{gist(said)}")
 
     def _greets(self) -> bool:
         """Whether our server, and no other, answers at the port."""

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from haulage.infra.embedded.errors import EmbeddedError, PortTakenError
+from haulage.infra.embedded.errors import EmbeddedError, PortTakenError, gist
 from haulage.infra.embedded.home import Home, Identity, Secrets, write
 from haulage.infra.embedded.polling import until
 from haulage.infra.embedded.ports import HOST, candidates
@@ -84,7 +84,7 @@ class PostgresServer:
             quarters, [quarters.binaries.postgres, "--single", "-D", new, "template1"], f"CREATE DATABASE {DATABASE}\n"
         )
         if "ERROR" in said:
-            raise EmbeddedError(f"The database {DATABASE} could not be made:\n{said}")
+            raise EmbeddedError(f"The database {DATABASE} could not be made:\n{gist(said)}")
         new.rename(self.data)
 
     def start(self, quarters: Quarters, asked_port: int, seconds: float) -> None:
@@ -95,8 +95,11 @@ class PostgresServer:
             return
         self.stop()
         for port in candidates(self.name, asked_port, self._home.port(self.name), self._seed):
-            with suppress(PortTakenError):  # between the look and the start; the next one, then
+            try:
                 self._start_on(port, quarters, seconds)
+            except PortTakenError:  # between the look and the start; the next one, then
+                self._bury()
+            else:
                 return
 
     def stop(self) -> None:
@@ -144,11 +147,12 @@ class PostgresServer:
         if not ended:
             raise EmbeddedError(
                 f"PostgreSQL is not ready after {seconds:g} seconds; it may be recovering, and goes on. "
-                f"Try again, or give it longer with HAULAGE_START_SECONDS. Its log, {self.process.log}, says:\n{said}"
+                "Try again, or give it longer with HAULAGE_START_SECONDS. "
+                f"Its log, {self.process.log}, says:\n{gist(said)}"
             )
         if "Address already in use" in said:
             raise PortTakenError(said)
-        raise EmbeddedError(f"PostgreSQL did not start. Its log, {self.process.log}, says:\n{said}")
+        raise EmbeddedError(f"PostgreSQL did not start. Its log, {self.process.log}, says:\n{gist(said)}")
 
     def _bury(self) -> None:
         """See to it that nothing is left of the last server: no process, no pid file, no socket with its lock."""
@@ -164,7 +168,7 @@ class PostgresServer:
             done = quarters.account.run(command, self._folder, subprocess.PIPE, text=text, keep=(lock,))
         said = done.stdout.decode(errors="replace").strip()
         if done.returncode:
-            raise EmbeddedError(f"PostgreSQL's data folder could not be made in {self._folder}:\n{said[-2000:]}")
+            raise EmbeddedError(f"PostgreSQL's data folder could not be made in {self._folder}:\n{gist(said)}")
         return said
 
     def _initdb_options(self, data: Path, password: Path) -> list[str | Path]:
@@ -177,12 +181,15 @@ class PostgresServer:
     def _make_socket_folder(self, quarters: Quarters) -> Path:
         """A folder of the server's user alone, in the home, or where that path is too long in the temporary folder."""
         folder = self._folder / "run"
-        if len(os.fsencode(folder)) <= _SOCKET_FOLDER_BYTES:
+        is_short = len(os.fsencode(folder)) <= _SOCKET_FOLDER_BYTES
+        if folder.is_symlink() and (is_short or not _is_private(folder.readlink())):
+            folder.unlink()
+        if is_short:
             return quarters.private_folder("run")
-        if not (folder.is_symlink() and _is_private(folder.resolve())):
-            folder.unlink(missing_ok=True)
+        if not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)  # of a home that was moved to where its path is too long
             folder.symlink_to(tempfile.mkdtemp(prefix="haulage-"))
-        return self._socket_folder()
+        return folder.readlink()
 
     def _socket_folder(self) -> Path:
         folder = self._folder / "run"

@@ -83,8 +83,15 @@ class Quarters:
         folder = self.folder / name
         if not folder.is_dir():
             folder.mkdir(mode=0o700)
-            if self.account.other:
-                os.chown(folder, self.account.uid, self.account.gid)
+            try:
+                if self.account.other:
+                    os.chown(folder, self.account.uid, self.account.gid)
+            except OSError as error:
+                folder.rmdir()
+                raise EmbeddedError(
+                    f"{folder} can't be given to {self.account.name}, the servers' user: {error.strerror}. "
+                    f"Run Haulage as an ordinary user, or {INSTEAD}"
+                ) from error
         return folder
 
     @property

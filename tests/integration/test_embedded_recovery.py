@@ -150,6 +150,20 @@ def test_a_nats_port_taken_while_the_server_was_down_is_given_up_and_the_new_url
         assert servers.ensure() == moved
 
 
+def test_a_port_taken_between_the_look_and_the_start_is_given_up_too(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with servers as urls:
+        told = servers.status().postgres.url or ""
+    postgres, bus = int(told.rpartition(":")[2].partition("/")[0]), int(urls.nats.rpartition(":")[2])
+    # The look is what is too early; the servers meet the ports as they are.
+    monkeypatch.setattr("haulage.infra.embedded.ports.is_free", lambda _port: True)
+    with socket.create_server(("127.0.0.1", postgres)), socket.create_server(("127.0.0.1", bus)), servers as moved:
+        assert moved.nats != urls.nats
+        with connect(moved.postgres_admin) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+
+
 def test_a_server_of_another_program_on_our_port_is_not_taken_for_ours(servers: Servers) -> None:
     with servers as urls:
         port = int(urls.nats.rpartition(":")[2])
@@ -158,11 +172,16 @@ def test_a_server_of_another_program_on_our_port_is_not_taken_for_ours(servers: 
 
 
 def test_a_home_that_was_moved_goes_on_at_its_new_place(make_servers: MakeServers, tmp_path: Path) -> None:
-    with make_servers(home=tmp_path / "old") as urls, connect(urls.postgres_admin) as connection:
+    with make_servers(home=tmp_path / "home") as urls, connect(urls.postgres_admin) as connection:
         connection.execute("create table kept as select 1 as n")
-    (tmp_path / "old").rename(tmp_path / "new")
-    with make_servers(home=tmp_path / "new") as urls, connect(urls.postgres_admin) as connection:
-        assert connection.execute("select n from kept").fetchone() == (1,)
+    # There, the path of a socket would be too long.
+    far = tmp_path / ("far away " * 10)
+    far.mkdir()
+    for old, new in (("home", "far"), ("far", "back")):
+        places = {"home": tmp_path / "home", "far": far / "home", "back": tmp_path / "back"}
+        places[old].rename(places[new])
+        with make_servers(home=places[new]) as urls, connect(urls.postgres_admin) as connection:
+            assert connection.execute("select n from kept").fetchone() == (1,)
 
 
 def test_a_home_moved_under_its_servers_is_taken_over_once_its_users_are_gone(
