@@ -35,6 +35,9 @@ class InUseError(RefusedError):
     code = "in_use"
 
 
+_TELLING = re.compile(r"FATAL|PANIC|ERROR|error:|invalid|could not|\[FTL\]|\[ERR\]|nats-server:")
+
+
 def gist(said: str) -> str:
     """Of what a server or `initdb` printed, the lines that tell what went wrong; all of it where none does."""
     lines = said.splitlines()
