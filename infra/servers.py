@@ -108,6 +108,10 @@ class Servers:
         """Be no user any more; the last one stops the servers. A repeat does nothing."""
         if self._registration is None:
             return
+        if self._home.identity() is None:  # somebody removed the home under us; don't make it again
+            self._registration.leave()
+            self._registration = None
+            return
         with self._locked():
             self._leave()
 

@@ -41,11 +41,7 @@ _TELLING = re.compile(r"FATAL|PANIC|ERROR|error:|invalid|could not|\[FTL\]|\[ERR
 def gist(said: str) -> str:
     """Of what a server or `initdb` printed, the lines that tell what went wrong; all of it where none does."""
     lines = said.splitlines()
-    telling = [
-        line
-        for line in lines
-        if re.search(r"FATAL|PANIC|ERROR|error:|invalid|could not|\[FTL\]|\[ERR\]|nats-server:", line)
-    ]
+    telling = [line for line in lines if _TELLING.search(line)]
     return "\n".join(telling or lines[-10:])
 
 

@@ -290,3 +290,13 @@ def test_a_home_removed_under_its_user_is_made_anew(servers: Servers) -> None:
         with connect(urls.postgres_admin) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
         assert len(servers.status().users) == 1
+
+
+def test_a_home_removed_for_good_is_not_made_again_by_leaving_it(servers: Servers) -> None:
+    servers.acquire()
+    end(servers.status().postgres.pid)
+    end(servers.status().nats.pid)
+    shutil.rmtree(data_of(servers))
+    shutil.rmtree(servers.status().home, ignore_errors=True)
+    servers.release()
+    assert not servers.status().home.exists()
