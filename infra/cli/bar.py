@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 from uuid import UUID
 
@@ -24,9 +23,7 @@ class Bar(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def show(self, progress: Progress, now: datetime) -> None:
         """How far an operation is `now`, by the database's clock; again and again, for any number of operations."""
@@ -64,9 +61,7 @@ class LiveBar:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for task in self._bars.tasks:
             # What is not known stands still now: nothing looks at it any more.
             self._bars.update(task.id, total=task.total or 1)
@@ -97,9 +92,7 @@ class PlainBar:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def show(self, progress: Progress, now: datetime) -> None:

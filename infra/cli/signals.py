@@ -23,7 +23,7 @@ def handled(handle: Callable[[int], None]) -> Iterator[None]:
     One that is ignored (after `nohup`, or in the background of a script) stays ignored.
     """
 
-    def called(number: int, frame: FrameType | None) -> None:
+    def called(number: int, _: FrameType | None) -> None:
         handle(number)
 
     heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
