@@ -5,6 +5,7 @@ constraint, bad data, a bug) reaches the caller as psycopg raised it.
 """
 
 import psycopg
+from psycopg_pool import PoolClosed
 
 from haulage.domain.errors import HaulageError, NotReachableError
 
@@ -66,6 +67,8 @@ def translated(error: psycopg.Error, where: str) -> Exception:
         return DiskFullError(f"The database {where} cannot write ({said}). Free space on its disk and repeat.")
     if state[:2] == "40" or state in ("55P03", "57014", "25P03", "25P04"):
         return BusyError(f"The database {where} gave the transaction up ({said}). It can be repeated.")
-    if state[:2] in ("08", "53", "57") or (not state and isinstance(error, psycopg.OperationalError)):
+    # A closed pool is a mistake of ours, which repeating would not mend.
+    silent = not state and isinstance(error, psycopg.OperationalError) and not isinstance(error, PoolClosed)
+    if state[:2] in ("08", "53", "57") or silent:
         return NotReachableError(f"The database {where} is not reachable: {said}. Check that it runs, and the URL.")
     return error
