@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Self
 
-from haulage.infra.postgres.directory import PostgresDirectory
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from haulage.domain.events import EVENTS
 from haulage.infra.postgres.database import Database
+from haulage.infra.postgres.directory import PostgresDirectory
 from haulage.infra.postgres.history import settle_history
 from haulage.infra.postgres.log import PostgresLog
 from haulage.infra.postgres.manifest import PostgresManifest
@@ -38,13 +39,25 @@ class Parts:
         self.database.close()
 
 
-def parts(urls: ServerUrls, *, application_name: str, connections: int = 4) -> Parts:
-    """The parts of one process, on the servers of `urls`. Connects to nothing yet."""
-    database = Database(urls.postgres_app, size=connections, application_name=application_name)
+def parts(
+    urls: ServerUrls, *, application_name: str, connections: int = 4, statement_seconds: float | None = None
+) -> Parts:
+    """The parts of one process, on the servers of `urls`. Connects to nothing yet.
+
+    The server gives up a statement after `statement_seconds`: a chunk that takes longer is split, since an open
+    transaction that has written holds every follower of the log back.
+    """
+    url = urls.postgres_app if statement_seconds is None else _with_time_out(urls.postgres_app, statement_seconds)
+    database = Database(url, size=connections, application_name=application_name)
     log = PostgresLog(EventMapper(EVENTS))
     manifest = PostgresManifest()
     store = PostgresStore(database, log, manifest, PARTICIPANTS)
     return Parts(database, log, manifest, store, Definitions(CATALOGUE))
+
+
+def _with_time_out(url: str, seconds: float) -> str:
+    given = conninfo_to_dict(url).get("options")
+    return make_conninfo(url, options=f"{given or ''} -c statement_timeout={int(seconds * 1000)}".strip())
 
 
 def prepare(urls: ServerUrls) -> None:

@@ -5,6 +5,7 @@ work, keeps the views, publishes events and progress; more than one does no harm
 that can start over at any time, so both may be killed at any time.
 """
 
+import gc
 import random
 import secrets
 import signal
@@ -14,8 +15,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from haulage.infra.nats.objects import InputObjects
-
 from haulage.domain.work import Task
 from haulage.infra.attendance import Attendance
 from haulage.infra.bootstrap import Parts, parts
@@ -24,6 +23,7 @@ from haulage.infra.loops import Loops
 from haulage.infra.nats.commands import CommandService
 from haulage.infra.nats.connection import Bus
 from haulage.infra.nats.event_stream import EventStream
+from haulage.infra.nats.objects import InputObjects
 from haulage.infra.nats.progress import ProgressPublisher
 from haulage.infra.nats.relay import Relay
 from haulage.infra.nats.streams import Streams
@@ -45,13 +45,19 @@ from haulage.sagas.intake import Intake
 
 ATTEND_EVERY_SECONDS = 0.25
 SETTLE_EVERY_SECONDS = 2.0
+STATEMENT_SECONDS = 5.0
+"""A chunk whose statement takes longer is given up, tried again, and in the end split."""
+
 POLL_SECONDS = 0.25
 """How long what waits for a wake-up waits at most: wake-ups may be lost."""
 
 
 def run_worker(settings: Settings, *, attached: bool) -> None:
     """Work until told to stop; then finish the piece in hand and give the others back."""
-    with _process(settings, "worker", attached, connections=3) as process:
+    # What was imported stays for good: the collector need not look at it again for every chunk's rows.
+    gc.collect()
+    gc.freeze()
+    with _process(settings, "worker", attached, connections=3, statement_seconds=STATEMENT_SECONDS) as process:
         opened, loops, waker = process.parts, process.loops, process.waker
         executor = Executor(opened.store, opened.definitions, now=lambda: datetime.now(UTC), chance=random.random)
         planner = Planner(
@@ -117,10 +123,20 @@ def input_folders(settings: Settings) -> tuple[Path, ...] | None:
 class _Process:
     """What both kinds have: parts, a bus, a session that is attended to, loops, and a way to be told to stop."""
 
-    def __init__(self, settings: Settings, urls: ServerUrls, role: str, stack: ExitStack, connections: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        urls: ServerUrls,
+        role: str,
+        stack: ExitStack,
+        *,
+        connections: int,
+        statement_seconds: float | None,
+    ) -> None:
         name = unique_application_name(role)
         self.settings = settings
-        self.parts = stack.enter_context(parts(urls, application_name=name, connections=connections))
+        opened = parts(urls, application_name=name, connections=connections, statement_seconds=statement_seconds)
+        self.parts = stack.enter_context(opened)
         self.bus = Bus(urls.nats, name=name, credentials=urls.nats_credentials).open(patience_seconds=None)
         stack.callback(self.bus.close)
         self.waker = Waker(self.bus)
@@ -148,10 +164,12 @@ class _Process:
 
 
 @contextmanager
-def _process(settings: Settings, role: str, attached: bool, *, connections: int) -> Iterator[_Process]:
+def _process(
+    settings: Settings, role: str, attached: bool, *, connections: int, statement_seconds: float | None = None
+) -> Iterator[_Process]:
     with ExitStack() as stack:
         urls = stack.enter_context(Servers(settings))
-        process = _Process(settings, urls, role, stack, connections)
+        process = _Process(settings, urls, role, stack, connections=connections, statement_seconds=statement_seconds)
         _on_signals(process.tell)
         if attached:
             stop_when_parent_ends(process.tell)
