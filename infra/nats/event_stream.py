@@ -49,7 +49,7 @@ class Published:
 
 
 class EventStream:
-    """`haulage-events`. Its coroutines run on the bus's loop and raise what nats-py raises."""
+    """`haulage-events`. Its coroutines run on the bus's loop and raise what nats-py raises, if nothing else is said."""
 
     def __init__(self, bus: Bus, kept: Streams) -> None:
         self._bus = bus
@@ -86,9 +86,13 @@ class EventStream:
         return None
 
     async def last_position(self) -> int | None:
-        """The last position published, whichever history it is of; None where there is none. For `settle_history`."""
-        last = (await self.tail()).sequence
-        published = await self.newest(last, last - LOOK_BACK_MESSAGES)
+        """The last position published, whichever history it is of; None where there is none. For `settle_history`.
+
+        NotReachableError where NATS is away.
+        """
+        with self._bus.reaching("looking at the stream of events"):
+            last = (await self.tail()).sequence
+            published = await self.newest(last, last - LOOK_BACK_MESSAGES)
         return published.position if published else None
 
     async def publish(self, messages: Sequence[EventMessage], after: int) -> int:
