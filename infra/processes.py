@@ -45,6 +45,7 @@ from haulage.sagas.intake import Intake
 
 ATTEND_EVERY_SECONDS = 0.25
 SETTLE_EVERY_SECONDS = 2.0
+PROJECT_EVERY_SECONDS = 0.1
 STATEMENT_SECONDS = 5.0
 """A chunk whose statement takes longer is given up, tried again, and in the end split."""
 
@@ -105,7 +106,8 @@ def run_control(settings: Settings, *, attached: bool) -> None:
         settling = Settling(opened.database, bus, EventStream(bus, streams))
         loops.add("settling", settling.run_once, wakes_on="settling", poll_seconds=SETTLE_EVERY_SECONDS)
         loops.add("dispatcher", dispatcher.run_once, wakes_on="log", poll_seconds=POLL_SECONDS)
-        loops.add("projector", projector.run_once, wakes_on="log", poll_seconds=POLL_SECONDS)
+        # Not at every event: a group costs hardly more than one, and a progress may be a quarter of a second old.
+        loops.add("projector", projector.run_once, wakes_on="views", poll_seconds=PROJECT_EVERY_SECONDS)
         loops.add("relay", relay.run_once, wakes_on="log", poll_seconds=POLL_SECONDS)
         loops.add("progress", lambda: feed.run_once(progress), wakes_on="log", poll_seconds=POLL_SECONDS)
         loops.add("submissions", submissions.run_once, wakes_on="submit", poll_seconds=POLL_SECONDS)

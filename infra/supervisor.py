@@ -98,7 +98,7 @@ class Supervisor:
         self._stop.set()
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Let the children drain and end them, or kill them `at_once`; then leave the servers. A repeat does nothing."""
+        """Let the children drain, or kill them `at_once`; then leave the servers. A repeat does nothing."""
         self._stop.set()
         running = [child.process for child in self._children if child.process and child.process.poll() is None]
         for process in running:
