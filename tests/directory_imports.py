@@ -80,7 +80,7 @@ def directory(database: Database) -> Iterator[PostgresDirectory]:
 def execute(database: Database, statement: str, *parameters: Any) -> list[Any]:
     """What somebody else does, directly."""
     with database.transaction() as connection:
-        cursor = connection.execute(statement, parameters)  # type: ignore[call-overload]
+        cursor = connection.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
 

@@ -34,14 +34,14 @@ def await_waiting(db: Database) -> None:
     """Until somebody waits for a lock."""
     deadline = time.monotonic() + 20
     while not execute(
-        db, "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        db, "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
     ):
         assert time.monotonic() < deadline, "nobody waits for a lock"
 
 
 def add(participant: PostgresDirectory, *emails: str, careful: bool) -> None:
     """Add users in an operation of its own."""
-    new = NewUsers(uuid4(), "acme", range(1, len(emails) + 1), [user(email) for email in emails])  # type: ignore[misc]
+    new = NewUsers(uuid4(), "acme", range(1, len(emails) + 1), [user(email) for email in emails])
     if careful:
         assert not participant.merge_users(new, OnConflict.REJECT).exceptions
     else:
