@@ -57,7 +57,7 @@ class LogRecorder(PostgresApplicationRecorder):
     def create_table(self) -> None:
         """Does nothing: tables come from migrations."""
 
-    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
+    def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int] | None:
         """Append in a transaction of its own; the positions, or None without events.
 
         Raises the library's IntegrityError when a version is taken or the one before it is missing. Tries again when

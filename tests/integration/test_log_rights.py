@@ -19,8 +19,6 @@ CHANGES = [
 ]
 STRENGTHS = ("update", "no key update", "share", "key share")
 ROW_LOCKS = [f"select * from haulage.events for {strength}" for strength in STRENGTHS]
-    f"select * from haulage.events for {strength}" for strength in ("update", "no key update", "share", "key share")
-]
 
 
 @pytest.fixture
