@@ -95,6 +95,16 @@ def test_new_positions_lie_above_the_last_one_on_the_bus(db: Database) -> None:
     assert settle(db, above=published) is False
 
 
+def test_a_position_that_no_log_can_have_given_out_changes_nothing(db: Database) -> None:
+    old = epoch_of(db)
+
+    with pytest.raises(psycopg.errors.NumericValueOutOfRange, match="not one of a log"):
+        settle(db, above=2**63 - 1)
+
+    assert epoch_of(db) == old
+    assert append_alone(db, noted(uuid4(), 0, "still works"))
+
+
 def test_new_positions_lie_above_a_stored_maximum_that_is_ahead(db: Database, admin_url: str) -> None:
     ahead = 1 << 55
     administer(

@@ -173,6 +173,10 @@ begin
         -- The second look is under the lock: another process may have settled it meanwhile.
         perform pg_advisory_xact_lock(offset_lock);
     end loop;
+    if greatest(last, above) >= (1::bigint << 62) then
+        -- No log has ever given it out; raising the offset above it would leave no positions.
+        raise 'the position % is not one of a log', greatest(last, above) using errcode = '22003';
+    end if;
     -- A transaction that is open now may append after us: its id counts, not ours.
     oldest := pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
     update haulage.history set
