@@ -1,6 +1,8 @@
 """What is typed and what is written: parameters, times, names of operations, numbers, exit codes."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +99,10 @@ def test_the_beginning_of_an_id_is_a_range_of_ids() -> None:
     first, last = bounds("4f2a91")
     assert str(first) == "4f2a9100-0000-0000-0000-000000000000"
     assert str(last) == "4f2a91ff-ffff-ffff-ffff-ffffffffffff"
+
+
+def test_the_documentation_has_the_same_table_of_exit_codes() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    assert [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()] == [
+        line for line in text.splitlines() if re.match(r"\| \d \|", line)
+    ]
