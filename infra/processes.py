@@ -20,11 +20,13 @@ from haulage.infra.attendance import Attendance
 from haulage.infra.bootstrap import Parts, parts
 from haulage.infra.intake import CommandHandler, InputPolicy
 from haulage.infra.loops import Loops
+from haulage.infra.nats.answers import Reader
 from haulage.infra.nats.commands import CommandService
 from haulage.infra.nats.connection import Bus
 from haulage.infra.nats.event_stream import EventStream
 from haulage.infra.nats.objects import InputObjects
 from haulage.infra.nats.progress import ProgressPublisher
+from haulage.infra.nats.queries import QueryService
 from haulage.infra.nats.relay import Relay
 from haulage.infra.nats.streams import Streams
 from haulage.infra.nats.submit import SubmissionReader
@@ -46,6 +48,9 @@ from haulage.sagas.intake import Intake
 ATTEND_EVERY_SECONDS = 0.25
 SETTLE_EVERY_SECONDS = 2.0
 PROJECT_EVERY_SECONDS = 0.1
+CONTROL_CONNECTIONS = 14
+"""One for each loop, for the commands and for each thread that answers questions."""
+
 STATEMENT_SECONDS = 5.0
 """A chunk whose statement takes longer is given up, tried again, and in the end split."""
 
@@ -84,7 +89,7 @@ def run_worker(settings: Settings, *, attached: bool) -> None:
 
 def run_control(settings: Settings, *, attached: bool) -> None:
     """Take in commands, dispatch, project, relay until told to stop."""
-    with _process(settings, "control", attached, connections=8) as process:
+    with _process(settings, "control", attached, connections=CONTROL_CONNECTIONS) as process:
         opened, loops, bus, waker = process.parts, process.loops, process.bus, process.waker
         intake = Intake(
             opened.store,
@@ -97,6 +102,8 @@ def run_control(settings: Settings, *, attached: bool) -> None:
         streams = Streams(bus)
         commands = CommandService(bus, handler.handle)
         commands.start()
+        queries = QueryService(bus, Reader(opened.database, opened.log).answers())
+        queries.start()
         dispatcher = Dispatcher(opened.store, waker)
         projector = Projector(opened.database, opened.log)
         relay = Relay(opened.database, opened.log, bus, streams)
@@ -113,6 +120,7 @@ def run_control(settings: Settings, *, attached: bool) -> None:
         loops.add("submissions", submissions.run_once, wakes_on="submit", poll_seconds=POLL_SECONDS)
         process.wait()
         commands.stop(settings.drain_seconds)
+        queries.stop()
         relay.close()
 
 
