@@ -21,6 +21,8 @@ from memory.clock import FakeClock
 TRANSACTION = 1 << 20
 """Positions of one transaction differ only below this."""
 
+IDLE_IN_TRANSACTION_SECONDS = 10.0
+
 Key = Any
 Row = Any
 Place = tuple[str, Key]
@@ -68,6 +70,12 @@ class InMemoryDatabase:
         self.connected.discard(process)
         for transaction in [t for t in self._open if t.process == process]:
             transaction.roll_back()
+
+    def end_idle_transactions(self) -> None:
+        """Roll back what has been open for too long, as `idle_in_transaction_session_timeout` does."""
+        for transaction in list(self._open):
+            if (self.clock.now() - transaction.began_at).total_seconds() > IDLE_IN_TRANSACTION_SECONDS:
+                transaction.roll_back()
 
     def restart(self) -> None:
         """Crash and come back: all connections end, and rows committed without waiting for the disk are as before."""
@@ -118,14 +126,17 @@ class Transaction:
     def __init__(self, database: InMemoryDatabase, process: str) -> None:
         self.database = database
         self.process = process
+        self.began_at = database.clock.now()
         self.number = 0
         self.held: set[Place] = set()
         self.appended: list[Recorded] = []
         self._written: dict[Place, Row] = {}
+        self._replaced: dict[Place, Row] = {}
         self._ended = False
 
     def read(self, table: str, key: Key, default: Row = None) -> Row:
         """One row, or `default`."""
+        self._must_be_open()
         own = self._written.get((table, key))
         if own is None:
             return self.database.tables[table].get(key, default)
@@ -141,8 +152,7 @@ class Transaction:
 
     def lock(self, table: str, key: Key) -> None:
         """Keep a row; takes the transaction's number."""
-        if self._ended:
-            raise ConnectionEndedError("the connection was ended")
+        self._must_be_open()
         self.database.lock((table, key), self)
         self.held.add((table, key))
         self.number = self.number or self.database.next_of("transaction")
@@ -156,9 +166,13 @@ class Transaction:
         """Remove a row; its place is locked."""
         self.write(table, key, _GONE)
 
-    def changes(self, table: str) -> dict[Key, Row]:
-        """What the transaction has written to a table; None where it removed the row."""
-        return {key: None if row is _GONE else row for (of, key), row in self._written.items() if of == table}
+    def changes(self, table: str) -> dict[Key, tuple[Row, Row]]:
+        """The rows of a table before and after a transaction that has committed; None where there is none."""
+        return {
+            key: (self._replaced[of, key], None if row is _GONE else row)
+            for (of, key), row in self._written.items()
+            if of == table
+        }
 
     def next_position(self) -> int:
         """The position of the next event of this transaction."""
@@ -167,13 +181,17 @@ class Transaction:
 
     def commit(self) -> None:
         """All of it becomes visible; `ConnectionEndedError` where the connection has ended: none of it was done."""
-        if self._ended:
-            raise ConnectionEndedError("the connection was ended; the transaction was rolled back")
+        self._must_be_open()
         self._ended = True
+        self._replaced = {(table, key): self.database.tables[table].get(key) for table, key in self._written}
         self.database.end(self, self._written, self.appended)
         if self._written or self.appended:
             for observe in self.database.observers:
                 observe(self)
+
+    def _must_be_open(self) -> None:
+        if self._ended:
+            raise ConnectionEndedError("the connection was ended, and the transaction rolled back")
 
     def roll_back(self) -> None:
         """None of it ever was; a repeat does nothing."""

@@ -31,11 +31,11 @@ class WorkRow:
 def enqueue(transaction: Transaction, work: Sequence[Work]) -> None:
     """Add work; what is there already is left as it is."""
     for piece in work:
-        if transaction.database.is_locked((ONCE, _once(piece))):
-            transaction.lock(ONCE, _once(piece))
-        if transaction.read(ONCE, _once(piece)) is None:
+        if transaction.database.is_locked((ONCE, once(piece))):
+            transaction.lock(ONCE, once(piece))
+        if transaction.read(ONCE, once(piece)) is None:
             number = transaction.database.next_of("work")
-            transaction.write(ONCE, _once(piece), number)
+            transaction.write(ONCE, once(piece), number)
             transaction.write(WORK, number, WorkRow(piece, due_at=transaction.database.clock.now()))
 
 
@@ -63,7 +63,7 @@ def finish(transaction: Transaction, claim: Claim) -> None:
     """Remove the work, as its owner."""
     row = hold(transaction, claim)
     transaction.delete(WORK, claim.id)
-    transaction.delete(ONCE, _once(row.work))
+    transaction.delete(ONCE, once(row.work))
 
 
 def hold(transaction: Transaction, claim: Claim) -> WorkRow:
@@ -95,7 +95,7 @@ def withdraw(transaction: Transaction, operations: Collection[UUID]) -> None:
     for number, row in list(transaction.rows(WORK)):
         if row.work.operation in operations and row.owner is None:
             transaction.delete(WORK, number)
-            transaction.delete(ONCE, _once(row.work))
+            transaction.delete(ONCE, once(row.work))
 
 
 def give_back(transaction: Transaction, session: UUID) -> int:
@@ -115,5 +115,6 @@ def in_flight(database: InMemoryDatabase, operations: Sequence[UUID]) -> dict[UU
     return counted
 
 
-def _once(work: Work) -> tuple[UUID, str, str, int, int]:
+def once(work: Work) -> tuple[UUID, str, str, int, int]:
+    """What makes a piece of work the same piece of work."""
     return (work.operation, work.task.value, work.step, work.first, work.last)

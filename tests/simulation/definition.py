@@ -9,7 +9,8 @@ What happens to an item follows from its name:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from random import Random
 
 from memory import InMemoryDirectory
 from memory.directory import Owner
@@ -55,9 +56,7 @@ class RegisterNames:
             rejected=[Outcome(ordinal, OutcomeKind.REJECTED, "empty") for ordinal in empty],
         )
 
-    def apply(
-        self, participant: InMemoryDirectory, chunk: ChunkContext, checked: Checked, *, careful: bool
-    ) -> Applied:
+    def apply(self, participant: InMemoryDirectory, chunk: ChunkContext, checked: Checked, *, careful: bool) -> Applied:
         """All names at once, or, carefully, those that are free."""
         participant.check_open(chunk.parameters.organization)
         names = {
@@ -72,9 +71,7 @@ class RegisterNames:
         return Applied(
             exceptions=[Outcome(ordinal, OutcomeKind.REJECTED, "taken") for ordinal in taken],
             undo=[
-                UndoRecord(owner.ordinal, {"name": name})
-                for owner, name in names.items()
-                if owner.ordinal not in taken
+                UndoRecord(owner.ordinal, {"name": name}) for owner, name in names.items() if owner.ordinal not in taken
             ],
         )
 
@@ -90,7 +87,22 @@ class RegisterNames:
         return Compensated([Outcome(ordinal, OutcomeKind.SKIPPED, "changed") for ordinal in changed])
 
 
-def definitions(*, chunk_items: int, attempts: int) -> Definitions:
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Items a chunk, attempts before it is split, chunks in the window, events a group."""
+
+    chunk_items: int
+    attempts: int
+    window: int
+    group: int
+
+    @classmethod
+    def of(cls, random: Random) -> "Sizes":
+        """Any small ones."""
+        return cls(random.randint(1, 4), random.randint(1, 3), random.randint(1, 4), random.choice([1, 3, 50]))
+
+
+def definitions(chunk_items: int, attempts: int) -> Definitions:
     """The kinds `register` (one step) and `register-twice` (two)."""
     backoff = Backoff(base_seconds=0.5, cap_seconds=2.0, attempts=attempts)
 
@@ -108,8 +120,3 @@ def definitions(*, chunk_items: int, attempts: int) -> Definitions:
         )
 
     return Definitions([kind("register", "here"), kind("register-twice", "here", "there")])
-
-
-def is_poison(name: Any) -> bool:
-    """Whether no attempt with this item can succeed."""
-    return bool(name) and str(name).startswith("poison")

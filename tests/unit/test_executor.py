@@ -74,7 +74,7 @@ class World:
         self.database = InMemoryDatabase(self.clock)
         self.trouble = Trouble()
         self.store = InMemoryStore(self.database, "worker", {"directory": self.trouble.directory})
-        self.definitions = definitions(chunk_items=4, attempts=ATTEMPTS)
+        self.definitions = definitions(4, ATTEMPTS)
         self.executor = self.executor_on(self.store)
         self.database.tables["manifest"][ID] = list(names)
         planned = OperationPlanned(items=len(names), blocks=1, manifest_digest="", steps=("here",), chunk_items=4)

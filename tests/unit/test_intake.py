@@ -43,7 +43,7 @@ class World:
         self.database.observers.append(self.transactions.append)
 
     def intake_on(self, store: InMemoryStore) -> Intake:
-        register = definitions(chunk_items=4, attempts=2).latest("register")
+        register = definitions(4, 2).latest("register")
         salts = itertools.count()
         return Intake(
             store,
