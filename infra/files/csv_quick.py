@@ -22,6 +22,7 @@ class QuickRows:
 
     def __init__(self, delimiter: bytes, width: int) -> None:
         self._delimiter = delimiter
+        self._width = width
         # Bytes that stand for themselves in JSON and mean nothing in CSV; and the ends of lines.
         self._plain = bytes(byte for byte in range(0x20, 0x100) if byte not in b'"\\') + delimiter + b"\n"
         self._plain_or_return = self._plain + b"\r"
@@ -63,9 +64,13 @@ class QuickRows:
 
     def _all_quoted(self, text: bytes, count: int) -> list[bytes] | None:
         """The contents where all values are in quotes and contain neither quotes nor delimiters; else None."""
+        if text.translate(None, self._plain).strip(b'"'):
+            return None
         if text.translate(None, self._not_structure) + b"\n" != self._structure * count:
             return None
-        if text.translate(None, self._plain).strip(b'"'):
+        # Quotes and delimiters are where they should be; nothing else may be between them, outside of the quotes.
+        between = text.count(self._quotes_apart), text.count(b'"\n"')
+        if between != ((self._width - 1) * count, count - 1) or text[:1] != b'"' or text[-1:] != b'"':
             return None
         values = text.replace(self._quotes_apart, b'","').replace(b"\n", b"],\n[")
         return (b"[" + values + b"]").split(b",\n")

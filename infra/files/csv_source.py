@@ -4,12 +4,11 @@ Means what `csv.reader(open(path, newline=""))` means, and is faster, since most
 run of lines that is not so plain is gone through line by line.
 
 Where the csv module would swallow the rest of the file after a quote that nobody closed, only the line with that
-quote is lost: a row of several lines must have the header's width, else its first line alone is given up as faulty
-and reading goes on with the second.
+quote is lost: a row of several lines must have the header's width and be strictly quoted, else its first line alone is
+given up as faulty and reading goes on with the second.
 """
 
 import csv
-from collections.abc import Iterable, Iterator
 from typing import Self
 
 import orjson
@@ -27,6 +26,9 @@ TAKE_BYTES = 1 << 20
 RUN_LINES = 64
 """Lines tried at once: many enough to be cheap, few enough that one that is not plain costs few neighbours a look."""
 
+FEW_LINES = 4
+"""The same behind a row of several lines."""
+
 _BLANK = b""
 """In place of the content of a line that is no row. No content is empty."""
 
@@ -40,6 +42,7 @@ class CsvSource:
         self._reject_columns = header.reject_columns
         self._width = len(header.columns) + header.reject_columns
         self._quick = QuickRows(self._delimiter, self._width)
+        self._run_lines = RUN_LINES
         self._feed = _Feed()
         self._reader = csv.reader(self._feed, delimiter=header.delimiter)
 
@@ -56,19 +59,21 @@ class CsvSource:
         """The contents of up to `count` rows, and go past them. Empty only at the end."""
         lines, contents = self._lines, list[bytes]()
         stop = lines.position + TAKE_BYTES
-        while len(contents) < count and lines.position < stop:
+        while len(contents) < count and (lines.position < stop or not contents):
             if lines.index >= len(lines.in_hand) and not (line := lines.line()):
                 if line is None:
                     break
                 contents.append(self._several_lines())
                 continue
-            run = lines.in_hand[lines.index : lines.index + min(RUN_LINES, count - len(contents))]
-            contents += self._run(run)
+            contents += self._run(
+                lines.in_hand[lines.index : lines.index + min(self._run_lines, count - len(contents))]
+            )
         return contents
 
     def _run(self, run: list[bytes]) -> list[bytes]:
         """The contents of the rows in `run`, and go past them; or past a row of several lines, where one begins."""
         quick = self._quick.run(run) if self._reject_columns == 0 else [None] * len(run)
+        self._run_lines = RUN_LINES
         contents = [content for content in quick if content is not None]
         if len(contents) == len(run):
             self._lines.advance(len(run))
@@ -78,6 +83,8 @@ class CsvSource:
             found = content or self._one_line(line)
             if found is None:
                 self._lines.advance(passed)
+                # Such rows come together: do not look at many lines again and again.
+                self._run_lines = FEW_LINES
                 return [*contents, self._several_lines()]
             if found is not _BLANK:
                 contents.append(found)
@@ -94,8 +101,8 @@ class CsvSource:
             return _BLANK
         return self._content(values, line)
 
-    def _parse(self, *lines: bytes) -> list[str]:
-        self._feed.give(lines)
+    def _parse(self, row: bytes) -> list[str]:
+        self._feed.give(row)
         return next(self._reader)
 
     def _content(self, values: list[str], raw: bytes) -> bytes:
@@ -116,16 +123,13 @@ class CsvSource:
         if length is None:
             return self._first_line_lost()
         raw = lines.head(min(length, lines.limit))
-        parts = raw.splitlines(keepends=True)
-        if length > lines.limit:
-            lines.seek(lines.position + length)
-            return fault("row_too_long", raw)
-        if lines.line(len(parts) - 1):
-            lines.advance(len(parts))
+        count = len(raw.splitlines())
+        # Else the row is too long itself, or its last line ends in a bare return before something too long.
+        if length <= lines.limit and lines.line(count - 1):
+            lines.advance(count)
         else:
-            # The row's last line ends in a bare return before something too long.
             lines.seek(lines.position + length)
-        return self._content(self._parse(*parts), raw)
+        return fault("row_too_long", raw) if length > lines.limit else self._content(self._parse(raw), raw)
 
     def _first_line_lost(self) -> bytes:
         """The fault that the next line is, and go past it."""
@@ -139,23 +143,23 @@ class CsvSource:
 
 
 class _Feed:
-    """What the csv module's reader reads from: the lines it is given, and whether it asked for more than those."""
+    """What the csv module's reader reads from: the row it is given, and whether it asked for more than that."""
 
     def __init__(self) -> None:
-        self._lines: Iterator[bytes] = iter(())
+        self._row: bytes | None = None
         self.asked_for_more = False
 
-    def give(self, lines: Iterable[bytes]) -> None:
-        self._lines = iter(lines)
+    def give(self, row: bytes) -> None:
+        self._row = row
         self.asked_for_more = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines, None)
-        if line is None:
+        row, self._row = self._row, None
+        if row is None:
             self.asked_for_more = True
             raise StopIteration
         # Bytes that are no UTF-8 pass through the parser; the row is refused when it is complete.
-        return line.decode("utf-8", "surrogateescape")
+        return row.decode("utf-8", "surrogateescape")

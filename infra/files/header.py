@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from haulage.domain.errors import InputError
+from haulage.infra.files.faults import is_utf8
 from haulage.infra.files.lines import TOO_LONG, Lines
 from haulage.infra.files.rejects import REJECT_COLUMNS, is_rejects_header
 
@@ -68,9 +69,11 @@ def _skip_blank(lines: Lines, name: str, required: Sequence[str]) -> None:
 def _header_lines(lines: Lines, name: str) -> list[str]:
     """The first lines, of which the header takes one or, with line breaks in names, more."""
     found: list[str] = []
-    while len(found) < _HEADER_LINES and (line := lines.line(len(found))):
-        # Behind the first line the faults are those of items.
+    size = 0
+    while size < lines.limit and len(found) < _HEADER_LINES and (line := lines.line(len(found))):
+        # Behind the header itself, faults are those of items.
         found.append(line.decode("utf-8", "surrogateescape"))
+        size += len(line)
     if not found:
         raise InputError(f"{name}, row 1: the header is longer than {lines.limit >> 10} KB; is this a CSV file?")
     if "\0" in found[0]:
@@ -102,10 +105,9 @@ def _check_columns(columns: Sequence[str], name: str, required: Sequence[str], r
             f"the first row must name the columns, at least {_quoted(required)}"
         )
     for place, column in enumerate(columns):
-        if not column.isprintable():
+        if "\0" in column or not is_utf8(column.encode("utf-8", "surrogateescape")):
             raise InputError(
-                f"{name}, row 1: the name of column {place + rejected + 1} is not plain text in UTF-8; "
-                "save the file as UTF-8"
+                f"{name}, row 1: the name of column {place + rejected + 1} is not text in UTF-8; save the file as UTF-8"
             )
         first = columns.index(column)
         if first != place:

@@ -60,7 +60,11 @@ class Lines:
 
     def pieces(self) -> Iterator[bytes]:
         """The text from `position` to its end, in pieces of bounded size; the place stays where it is."""
-        yield from self.in_hand[self.index :]
+        # Mostly the first two or three of thousands of lines are wanted; if not, then many.
+        index, count = self.index, 2
+        while index < len(self.in_hand):
+            yield b"".join(self.in_hand[index : index + count])
+            index, count = index + count, count * 4
         if self._rest:
             yield self._rest
         at = self._read
@@ -70,12 +74,14 @@ class Lines:
 
     def head(self, size: int) -> bytes:
         """The next `size` bytes, or what there is; the place stays where it is."""
-        head = b""
+        pieces: list[bytes] = []
+        missing = size
         for piece in self.pieces():
-            head += piece
-            if len(head) >= size:
+            pieces.append(piece)
+            missing -= len(piece)
+            if missing <= 0:
                 break
-        return head[:size]
+        return b"".join(pieces)[:size]
 
     def after_line(self) -> int:
         """Where the line after the next one begins, however long that one is."""

@@ -39,7 +39,7 @@ class NdjsonSource:
         """The contents of up to `count` lines, and go past them. Empty only at the end."""
         lines, contents = self._lines, list[bytes]()
         stop = lines.position + TAKE_BYTES
-        while len(contents) < count and lines.position < stop:
+        while len(contents) < count and (lines.position < stop or not contents):
             if lines.index >= len(lines.in_hand) and not (line := lines.line()):
                 if line is None:
                     break
@@ -53,7 +53,9 @@ class NdjsonSource:
     def _plain_run(self, run: list[bytes]) -> list[bytes] | None:
         """The contents of lines that are all objects without any peculiarity; None where one is not."""
         text = b"".join(run)
-        if self._of_rejects or b"\\u0000" in text or text.count(b"{") + text.count(b"[") > len(run) + MAX_DEPTH:
+        # Each has one bracket at least, and one that is too deep has MAX_DEPTH more.
+        deep = text.count(b"{") + text.count(b"[") >= len(run) + MAX_DEPTH
+        if self._of_rejects or deep or b"\\u0000" in text:
             return None
         try:
             types = set(map(type, map(orjson.loads, run)))

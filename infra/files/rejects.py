@@ -85,9 +85,9 @@ def write_rejects(path: Path, rejects: Iterable[Reject], *, file_format: str, co
     JSON. Raises `HaulageError` where the file can't be written; then what was at `path` is still there.
     """
     write = {"csv": _write_csv, "ndjson": _write_ndjson}[file_format]
-    if path.exists() and not path.is_file():
-        raise HaulageError(f"{path} is no regular file; name a file to write the rejects to")
     try:
+        if path.exists() and not path.is_file():
+            raise HaulageError(f"{path} is no regular file; name a file to write the rejects to")
         with _replacing(path) as file:
             return write(file, rejects, columns)
     except OSError as error:

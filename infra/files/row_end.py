@@ -1,7 +1,7 @@
 """Where a CSV row that spans several lines ends, found without taking it into memory.
 
-The same states as the csv module's reader has, but values are only counted. Exact for its default dialect: a quote
-opens a value at its beginning only, two of them inside stand for one, and what follows a closing one is literal.
+The same states as the csv module's reader has when it is strict, but values are only counted: a quote opens a value at
+its beginning only, two of them inside stand for one, and a closing one is followed by a delimiter or the line's end.
 """
 
 import re
@@ -14,7 +14,7 @@ _INSIDE_QUOTES = re.compile(rb'(?:[^"]++|"")*+')
 def row_length(pieces: Iterable[bytes], delimiter: bytes, width: int) -> int | None:
     """The bytes from the row's start, where `pieces` begin, to just after its line's end.
 
-    None where it has not `width` values or a quote is never closed. Reads no further than needed to know.
+    None where it has not `width` values, or a quote is not closed properly. Reads no further than needed to know.
     """
     stop = re.compile(b"[\r\n" + re.escape(delimiter) + b"]")
     values, quoted, begins = 1, False, True
@@ -29,6 +29,8 @@ def row_length(pieces: Iterable[bytes], delimiter: bytes, width: int) -> int | N
                     # All of it is inside the quotes, or the last byte is a quote that may be the first of two.
                     break
                 quoted, at = False, at + 1
+                if not stop.match(data, at):
+                    return None
             elif begins and data[at] == _QUOTE:
                 quoted, begins, at = True, False, at + 1
             else:

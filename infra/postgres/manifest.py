@@ -220,8 +220,9 @@ class PostgresManifest:
     def erase(self, connection: Connection[Any], operation: UUID, ordinals: Iterable[int]) -> int:
         """Replace these items by their leaf hashes; how many that were. A repeat finds none; digests stay as they are.
 
-        PostgreSQL keeps the rows' old versions until they are vacuumed: after the commit, `vacuum haulage.blocks` (the
-        application's role may), and remember backups and archived WAL, which age by their own rules.
+        PostgreSQL keeps the rows' old versions until they are vacuumed: `vacuum haulage.blocks` after the commit (the
+        application's role may). The bytes are overwritten when the space is used again, or by `vacuum full` at once;
+        backups and WAL age by their own rules.
         """
         wanted = sorted(set(ordinals))
         erased = 0
