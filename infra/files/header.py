@@ -92,9 +92,9 @@ def _parse(text: Sequence[str], delimiter: str) -> tuple[list[str], int]:
 
 
 def _is_of_rejects(names: Sequence[str], required: Sequence[str]) -> bool:
-    """Whether the first columns are those that a rejects file puts before the original ones, where all needed are."""
+    """Whether the first columns are those that a rejects file puts before the original ones, all that is required."""
     original = {name.strip().lower() for name in names[len(REJECT_COLUMNS) :]}
-    return is_rejects_header(names) and original >= set(required)
+    return is_rejects_header(names) and bool(original) and original >= set(required)
 
 
 def _check_columns(columns: Sequence[str], name: str, required: Sequence[str], rejected: int) -> None:
