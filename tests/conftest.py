@@ -2,8 +2,8 @@
 
     database_url, admin_url   a fresh, migrated database: as the application's role, as the administrator
     nats_url                  the session's NATS server; streams and buckets are gone after the test
-    servers                   servers in a home of their own, not started, for tests that kill things
-    make_servers              the same, as many as you like and with settings you like
+    servers                   servers not started, for tests that kill things; their home is that of the test's module
+    make_servers              the same, as many as you like, in homes of their own and with settings you like
 
 Every home below pytest's temporary folder is stopped and removed at the end, however the session ends (`reaper.py`).
 """
@@ -114,13 +114,19 @@ def make_servers(tmp_path: Path) -> Iterator[Callable[..., Servers]]:
 
     yield make
     for servers in made:
+        servers.release()
         servers.stop(force=True)
 
 
+@pytest.fixture(scope="module")
+def _kept_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept") / "home"
+
+
 @pytest.fixture
-def servers(make_servers: Callable[..., Servers]) -> Servers:
-    """Servers in a home of their own, not started."""
-    return make_servers()
+def servers(make_servers: Callable[..., Servers], _kept_home: Path) -> Servers:
+    """Servers that a test may kill, not started. Tests of one module find what the last one stored there."""
+    return make_servers(home=_kept_home)
 
 
 @pytest.fixture

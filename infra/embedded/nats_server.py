@@ -50,8 +50,7 @@ class NatsServer:
     def start(self, quarters: Quarters, secrets: Secrets, asked_port: int, seconds: float) -> None:
         """Start it and return when it takes connections."""
         if self.process.alive():
-            # Whoever launched it is gone, or lost patience. One that listens and says nothing hangs.
-            if until(self.running, seconds if is_free(self._home.port(self.name) or 0) else _HANGS_AFTER_SECONDS):
+            if until(self.running, self._patience(seconds)):
                 return
             self.process.kill()
         for port in candidates(self.name, asked_port, self._home.port(self.name), self._seed):
@@ -95,6 +94,14 @@ class NatsServer:
             line = connection.makefile("rb").readline()
             return bool(json.loads(line.removeprefix(b"INFO "))["server_name"] == self._tag)
         return False
+
+    def _patience(self, seconds: float) -> float:
+        """How long to wait for a server that lives and is not running: its starter is gone, or lost patience."""
+        port = self._home.port(self.name)
+        if port is None:  # nobody knows where it listens
+            return 0
+        # One that listens and says nothing hangs.
+        return seconds if is_free(port) else _HANGS_AFTER_SECONDS
 
     def _settings(self, port: int, store: Path, token: str) -> str:
         return "\n".join(

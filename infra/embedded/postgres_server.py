@@ -62,8 +62,8 @@ class PostgresServer:
         return pid if pid and self._recognise(command_line(pid)) else None
 
     def running(self) -> bool:
-        """Whether it lives and takes connections."""
-        return self._status() == "ready" and self.pid() is not None
+        """Whether it lives, takes connections, and we know where."""
+        return self._status() == "ready" and self.pid() is not None and self._home.port(self.name) is not None
 
     def initialise(self, quarters: Quarters, secrets: Secrets) -> None:
         """Make the data folder with the database `haulage`, unless there is one."""

@@ -96,9 +96,9 @@ def test_nobody_gets_in_without_the_generated_secrets(servers: Servers) -> None:
             jetstream_answers("nats://wrong@" + bus.rpartition("@")[2])
 
 
-def test_secrets_are_in_no_file_that_others_may_read(servers: Servers, tmp_path: Path) -> None:
+def test_secrets_are_in_no_file_that_others_may_read(servers: Servers) -> None:
     with servers as urls:
-        home = tmp_path / "home-0"
+        home = servers.status().home
         identity = Home(home).identity()
         assert identity is not None
         token = urls.nats.removeprefix("nats://").partition("@")[0].encode()
@@ -120,13 +120,13 @@ def test_commits_are_durable_unless_a_test_says_otherwise(tmp_path: Path) -> Non
         assert setting(url, "listen_addresses") == "127.0.0.1"
 
 
-def test_what_a_refused_statement_held_does_not_reach_the_servers_log(servers: Servers, tmp_path: Path) -> None:
+def test_what_a_refused_statement_held_does_not_reach_the_servers_log(servers: Servers) -> None:
     with servers as urls, psycopg.connect(urls.postgres_admin or "", autocommit=True) as connection:
         connection.execute("create table people (email text primary key)")
         connection.execute("insert into people values ('ann@example.org')")
         with pytest.raises(psycopg.errors.UniqueViolation, match=r"ann@example\.org"):
             connection.execute("insert into people values ('ann@example.org')")
-    assert "example.org" not in (tmp_path / "home-0/log/postgres.log").read_text()
+    assert "example.org" not in (servers.status().home / "log/postgres.log").read_text()
 
 
 def test_processes_that_start_at_the_same_moment_share_one_pair_of_servers(tmp_path: Path) -> None:
@@ -135,8 +135,9 @@ def test_processes_that_start_at_the_same_moment_share_one_pair_of_servers(tmp_p
         assert len({pids_of(user) for user in users}) == 1
 
 
-def test_servers_outlive_a_killed_starter_and_stop_with_the_last_living_user(tmp_path: Path) -> None:
-    with user_of(tmp_path / "home") as starter, user_of(tmp_path / "home") as other:
+def test_servers_outlive_a_killed_starter_and_stop_with_the_last_living_user(servers: Servers) -> None:
+    home = servers.status().home
+    with user_of(home) as starter, user_of(home) as other:
         postgres, bus = pids_of(starter)
         assert pids_of(other) == (postgres, bus)
         starter.kill()
@@ -148,8 +149,7 @@ def test_servers_outlive_a_killed_starter_and_stop_with_the_last_living_user(tmp
         assert not lives(bus)
 
 
-def test_servers_left_behind_by_a_killed_user_are_found_and_can_be_stopped(make_servers: MakeServers) -> None:
-    servers = make_servers()
+def test_servers_left_behind_by_a_killed_user_are_found_and_can_be_stopped(servers: Servers) -> None:
     home = servers.status().home
     with user_of(home) as user:
         pids = pids_of(user)
@@ -170,7 +170,8 @@ def test_servers_in_use_by_others_are_stopped_only_by_force(servers: Servers) ->
         assert [lives(pid) for pid in pids] == [False, False]
 
 
-def test_looking_at_a_home_makes_and_starts_nothing(servers: Servers) -> None:
+def test_looking_at_a_home_makes_and_starts_nothing(make_servers: MakeServers) -> None:
+    servers = make_servers()
     status = servers.status()
     assert (status.postgres.running, status.postgres.url, status.nats.url, status.users) == (False, None, None, ())
     assert servers.stop() is False
@@ -204,9 +205,8 @@ def test_asking_for_a_port_that_is_taken_says_so_and_starts_nothing(make_servers
 
 
 def test_asking_for_another_port_than_that_of_running_servers_says_so(
-    make_servers: MakeServers, free_ports: list[int]
+    servers: Servers, make_servers: MakeServers, free_ports: list[int]
 ) -> None:
-    servers = make_servers()
     with servers, pytest.raises(EmbeddedError, match=rf"HAULAGE_POSTGRES_PORT asks for {free_ports[0]}"):
         make_servers(home=servers.status().home, postgres_port=free_ports[0]).acquire()
 
@@ -250,7 +250,10 @@ def test_a_home_may_have_a_long_and_an_odd_name(make_servers: MakeServers, tmp_p
         assert again == urls
 
 
-def test_the_servers_data_is_closed_to_others_and_no_folder_was_opened(servers: Servers, tmp_path: Path) -> None:
+def test_the_servers_data_is_closed_to_others_and_no_folder_was_opened(
+    make_servers: MakeServers, tmp_path: Path
+) -> None:
+    servers = make_servers()
     before = {path: path.stat().st_mode for path in (tmp_path, *tmp_path.parents)}
     with servers:
         home = Home(servers.status().home)

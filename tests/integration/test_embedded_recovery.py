@@ -42,13 +42,13 @@ def edit(path: Path, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT, signal.SIGINT])
-def test_postgresql_comes_back_whichever_way_it_ended_with_what_was_committed(tmp_path: Path, number: int) -> None:
-    servers = Servers(Settings(home=tmp_path / "home"))  # durable, as for everybody
-    with servers as urls:
+def test_postgresql_comes_back_whichever_way_it_ended_with_what_was_committed(servers: Servers, number: int) -> None:
+    durable = Servers(Settings(home=servers.status().home))  # with the options everybody gets
+    with durable as urls:
         with connect(urls.postgres_admin) as connection:
-            connection.execute("create table kept as select generate_series(1, 1000) as n")
-        end(servers.status().postgres.pid, signal.Signals(number))
-        assert servers.ensure() == urls
+            connection.execute("drop table if exists kept; create table kept as select generate_series(1, 1000) as n")
+        end(durable.status().postgres.pid, signal.Signals(number))
+        assert durable.ensure() == urls
         with connect(urls.postgres_admin) as connection:
             assert connection.execute("select count(*) from kept").fetchone() == (1000,)
 
@@ -109,8 +109,8 @@ def test_both_servers_and_the_starter_killed_are_one_start_away(servers: Servers
         assert servers.status().nats.running is True
 
 
-def test_two_who_look_after_dead_servers_at_once_start_one_pair(make_servers: MakeServers) -> None:
-    one = make_servers()
+def test_two_who_look_after_dead_servers_at_once_start_one_pair(servers: Servers, make_servers: MakeServers) -> None:
+    one = servers
     two = make_servers(home=one.status().home)
     with one as urls, two:
         end(one.status().postgres.pid)
@@ -120,7 +120,10 @@ def test_two_who_look_after_dead_servers_at_once_start_one_pair(make_servers: Ma
         assert one.status().nats == two.status().nats
 
 
-def test_a_starter_killed_while_it_makes_the_database_is_followed_by_one_that_succeeds(servers: Servers) -> None:
+def test_a_starter_killed_while_it_makes_the_database_is_followed_by_one_that_succeeds(
+    make_servers: MakeServers,
+) -> None:
+    servers = make_servers()
     home = servers.status().home
     with user_of(home) as user:
 
@@ -198,18 +201,20 @@ def test_a_home_moved_under_its_servers_is_taken_over_once_its_users_are_gone(
         assert [lives(pid) for pid in old] == [False, False]
 
 
-def test_a_copy_of_a_home_is_refused_by_name(make_servers: MakeServers, tmp_path: Path) -> None:
-    with make_servers(home=tmp_path / "original"):
+def test_a_copy_of_a_home_is_refused_by_name(servers: Servers, make_servers: MakeServers, tmp_path: Path) -> None:
+    with servers:
         pass
-    shutil.copytree(tmp_path / "original", tmp_path / "copy", ignore=shutil.ignore_patterns("run"))
-    with pytest.raises(HomeError, match=rf"copy of {tmp_path}/original"):
+    original = servers.status().home
+    shutil.copytree(original, tmp_path / "copy", ignore=shutil.ignore_patterns("run", "postgres", "nats"))
+    with pytest.raises(HomeError, match=rf"copy of {original}"):
         make_servers(home=tmp_path / "copy").acquire()
 
 
-def test_a_home_known_by_two_names_is_one_home(make_servers: MakeServers, tmp_path: Path) -> None:
-    with make_servers(home=tmp_path / "home") as urls:
-        (tmp_path / "other-name").symlink_to(tmp_path / "home")
-        assert make_servers(home=tmp_path / "other-name").acquire().nats == urls.nats
+def test_a_home_known_by_two_names_is_one_home(servers: Servers, make_servers: MakeServers, tmp_path: Path) -> None:
+    with servers as urls:
+        (tmp_path / "other-name").symlink_to(servers.status().home)
+        with make_servers(home=tmp_path / "other-name") as same:
+            assert same.nats == urls.nats
 
 
 def test_a_home_that_cannot_be_written_says_so_and_what_to_do(make_servers: MakeServers) -> None:
@@ -224,7 +229,8 @@ def test_a_home_that_is_a_file_says_so(make_servers: MakeServers, tmp_path: Path
         make_servers(home=tmp_path / "file").acquire()
 
 
-def test_a_home_of_another_user_is_refused(servers: Servers) -> None:
+def test_a_home_of_another_user_is_refused(make_servers: MakeServers) -> None:
+    servers = make_servers()
     with servers:
         pass
     edit(servers.status().home / "home.json", uid=os.geteuid() + 1)
@@ -245,7 +251,17 @@ def test_a_damaged_home_says_which_file(servers: Servers) -> None:
         pass
 
 
-def test_lost_secrets_are_not_replaced_by_others_that_do_not_fit(servers: Servers) -> None:
+def test_servers_that_nobody_knows_the_ports_of_any_more_are_started_anew(servers: Servers) -> None:
+    with servers:
+        (servers.status().home / "ports.json").unlink()
+        urls = servers.ensure()
+        with connect(urls.postgres_admin) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+        assert servers.status().nats.running is True
+
+
+def test_lost_secrets_are_not_replaced_by_others_that_do_not_fit(make_servers: MakeServers) -> None:
+    servers = make_servers()
     with servers:
         pass
     (servers.status().home / "secrets.json").unlink()
@@ -253,7 +269,8 @@ def test_lost_secrets_are_not_replaced_by_others_that_do_not_fit(servers: Server
         servers.acquire()
 
 
-def test_lost_data_is_not_replaced_by_an_empty_database(servers: Servers) -> None:
+def test_lost_data_is_not_replaced_by_an_empty_database(make_servers: MakeServers) -> None:
+    servers = make_servers()
     with servers:
         pass
     shutil.rmtree(data_of(servers) / "postgres")
@@ -261,10 +278,12 @@ def test_lost_data_is_not_replaced_by_an_empty_database(servers: Servers) -> Non
         servers.acquire()
 
 
-def test_a_server_that_can_not_start_says_why_and_leaves_nothing_running(tmp_path: Path) -> None:
-    servers = Servers(Settings(home=tmp_path / "home"), postgres_options={"work_mem": "nonsense"})
+def test_a_server_that_can_not_start_says_why_and_leaves_nothing_running(servers: Servers) -> None:
+    with servers:
+        pass
+    wrong = Servers(Settings(home=servers.status().home), postgres_options={"work_mem": "nonsense"})
     with pytest.raises(EmbeddedError, match=r'(?s)PostgreSQL did not start.*"work_mem"'):
-        servers.acquire()
+        wrong.acquire()
     status = servers.status()
     assert (status.postgres.running, status.nats.running, status.users) == (False, False, ())
 
@@ -280,7 +299,8 @@ def test_a_long_log_is_set_aside_at_the_next_start(servers: Servers) -> None:
         assert log.with_suffix(".log.1").stat().st_size == LOG_BYTES + 1
 
 
-def test_a_home_removed_under_its_user_is_made_anew(servers: Servers) -> None:
+def test_a_home_removed_under_its_user_is_made_anew(make_servers: MakeServers) -> None:
+    servers = make_servers()
     with servers:
         end(servers.status().postgres.pid)
         end(servers.status().nats.pid)
@@ -292,7 +312,8 @@ def test_a_home_removed_under_its_user_is_made_anew(servers: Servers) -> None:
         assert len(servers.status().users) == 1
 
 
-def test_a_home_removed_for_good_is_not_made_again_by_leaving_it(servers: Servers) -> None:
+def test_a_home_removed_for_good_is_not_made_again_by_leaving_it(make_servers: MakeServers) -> None:
+    servers = make_servers()
     servers.acquire()
     end(servers.status().postgres.pid)
     end(servers.status().nats.pid)
