@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from directory_imports import Import, directory, execute, people, snapshot, user
 
+from haulage.domain.directory import user_id
 from haulage.infra.postgres.database import Database
 
 
@@ -185,6 +187,41 @@ def test_a_rollback_works_after_the_organization_is_gone(db: Database) -> None:
     execute(db, "delete from directory.organizations where slug = 'acme'")
     assert operation.roll_back() == {1: "changed_since"}
     assert execute(db, "select 1 from directory.users where email = 'new@example.org'") == []
+
+
+def test_a_user_who_has_become_a_member_elsewhere_is_left_also_when_the_organization_is_gone(db: Database) -> None:
+    operation = Import(db)
+    operation.apply([user("a@example.org")])
+    execute(
+        db,
+        """
+        insert into directory.memberships (user_id, organization_id, role) select users.id, organizations.id, 'owner'
+        from directory.users, directory.organizations where email = 'a@example.org' and slug = 'zeta'
+        """,
+    )
+    execute(
+        db,
+        """
+        delete from directory.memberships using directory.organizations
+        where organization_id = organizations.id and slug = 'acme'
+        """,
+    )
+    execute(db, "delete from directory.organizations where slug = 'acme'")
+    assert operation.roll_back() == {1: "changed_since"}
+
+
+def test_a_user_of_another_operation_in_the_range_of_ids_is_neither_removed_nor_told(db: Database) -> None:
+    operation = Import(db)
+    operation.apply([user("a@example.org"), user("x")])
+    execute(
+        db,
+        "insert into directory.users (id, email, name, created_by) values (%s, 'b@example.org', 'B', %s)",
+        user_id(operation.operation, 2),
+        uuid4(),
+    )
+    assert operation.roll_back() == {}
+    assert "a@example.org" not in people(db)
+    assert "b@example.org" in people(db)
 
 
 def test_a_membership_that_an_update_created_is_removed_again(db: Database) -> None:
