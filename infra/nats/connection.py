@@ -168,6 +168,12 @@ class Bus:
         if now and self.connected:
             self._loop.call_soon_threadsafe(self._begin, callback)
 
+    def ready(self, doing: str) -> bool:
+        """Whether there is a connection; False while the first one is being made, NotReachableError after a failure."""
+        if not self.connected and self.trouble is not None:
+            raise NotReachableError(f"NATS at {self.where} can't be reached while {doing}: {self.trouble}.")
+        return self.connected
+
     @contextmanager
     def reaching(self, doing: str) -> Iterator[None]:
         """Turn nats-py's errors into NotReachableError; `doing` is what was to be done, such as `sending a command`."""

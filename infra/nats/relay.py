@@ -101,8 +101,8 @@ class Relay:
         Raises NotReachableError where the database or NATS is away, and is to be called again later. What can't be
         decoded stops it, visibly, when everything before is published.
         """
-        if not self._bus.connected:
-            raise self._bus.unreachable(ConnectionError("there is no connection"), "publishing events")
+        if not self._bus.ready("publishing events"):
+            return 0
         try:
             connection = self._connected()
             return self._relay(connection) if self._take_term(connection) else 0

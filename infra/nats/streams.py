@@ -81,7 +81,8 @@ class Streams:
         try:
             await self._refuse_captured(subjects.COMMANDS)
             await self._refuse_captured(subjects.QUERIES)
-            for config in self._wanted():
+            # The small ones first: where room is short, none of them is left without.
+            for config in sorted(self._wanted(), key=lambda config: config.max_bytes or 0):
                 await self._ensure(config)
         except (ServiceUnavailableError, NoRespondersError):
             raise NotReachableError(

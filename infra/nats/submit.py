@@ -57,6 +57,8 @@ class SubmissionReader:
 
     def run_once(self) -> int:
         """Handle the next submissions, if any; how many were dealt with. NotReachableError where NATS is away."""
+        if not self._bus.ready("reading submissions"):
+            return 0
         with self._bus.reaching("reading submissions"):
             messages = self._bus.call(self._fetch(), self._wait_seconds + 15)
             commands = self._bus.call(self._sort(messages))
@@ -71,8 +73,6 @@ class SubmissionReader:
         return len(messages)
 
     async def _fetch(self) -> Sequence[Msg]:
-        if not self._bus.connected:
-            raise ConnectionError("there is no connection")
         if self._subscription is None:
             self._subscription = await self._subscribe()
         try:

@@ -31,16 +31,20 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 class BusServer:
     """`nats-server` with JetStream on a port and a store that stay the same over restarts."""
 
-    def __init__(self, folder: Path, config: str = "") -> None:
+    def __init__(self, folder: Path, config: str = "", *, jetstream: bool = True) -> None:
         self._store = folder / "store"
         self._config = folder / "nats.conf"
         self._log = folder / "nats.log"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self._store}" }}\n{config}'
-        )
+        store = f'jetstream {{ store_dir: "{self._store}" }}\n' if jetstream else ""
+        self._config.write_text(f'listen: "127.0.0.1:{self.port}"\n{store}{config}')
+
+    def limit_store(self, size: int) -> None:
+        """Give JetStream so many bytes at the next start."""
+        text = self._config.read_text()
+        self._config.write_text(text.replace("jetstream {", f"jetstream {{ max_file_store: {size},"))
 
     @property
     def url(self) -> str:
@@ -51,10 +55,6 @@ class BusServer:
             self._process = subprocess.Popen([BINARY, "--config", self._config], stdout=log, stderr=log)
         until(self._listens)
         return self
-
-    def configure(self, config: str) -> None:
-        """For the next start."""
-        self._config.write_text(self._config.read_text() + config)
 
     def kill(self) -> None:
         """`kill -9`; nothing where it does not run."""
