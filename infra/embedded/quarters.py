@@ -105,6 +105,22 @@ def data_folder(home: Home, identity: Identity) -> Path:
     return ROOTS_FOLDER / "homes" / identity.id if identity.uid == 0 else home.path
 
 
+def abandoned_folders() -> list[tuple[Path, str]]:
+    """Root's data folders whose home is not where it was, with the path of that home, for `doctor`.
+
+    Never to be removed unasked: the home may have been moved, or be on a disk that is not mounted now.
+    """
+    if os.geteuid() != 0:
+        return []
+    found = []
+    for record in sorted((ROOTS_FOLDER / "homes").glob("*/home.path")):
+        home = Path(record.read_text().strip())
+        identity = Home(home).identity()
+        if identity is None or identity.id != record.parent.name:
+            found.append((record.parent, str(home)))
+    return found
+
+
 def quarters_for(home: Home, identity: Identity) -> Quarters:
     """Everything ready to run the servers of `home`, under its lock."""
     folder = data_folder(home, identity)

@@ -19,7 +19,7 @@ from haulage.infra.embedded.home import Home
 from haulage.infra.embedded.polling import until
 from haulage.infra.embedded.ports import is_free
 from haulage.infra.embedded.process import LOG_BYTES
-from haulage.infra.embedded.quarters import data_folder
+from haulage.infra.embedded.quarters import abandoned_folders, data_folder
 from haulage.infra.servers import Servers
 from haulage.infra.settings import Settings
 
@@ -321,3 +321,18 @@ def test_a_home_removed_for_good_is_not_made_again_by_leaving_it(make_servers: M
     shutil.rmtree(servers.status().home, ignore_errors=True)
     servers.release()
     assert not servers.status().home.exists()
+
+
+def test_roots_data_of_a_home_that_is_gone_is_told_of_and_kept(make_servers: MakeServers) -> None:
+    servers = make_servers()
+    with servers:
+        pass
+    data, home = data_of(servers), servers.status().home
+    shutil.rmtree(home)
+    if os.geteuid() == 0:
+        assert (data, str(home)) in abandoned_folders()
+        assert (data / "postgres").is_dir()
+        shutil.rmtree(data)
+        assert data not in [folder for folder, _ in abandoned_folders()]
+    else:
+        assert abandoned_folders() == []  # an ordinary user's data went with the home
