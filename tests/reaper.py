@@ -22,6 +22,9 @@ for found in list(Path(sys.argv[1]).rglob("home.json")):
         identity = home.identity()
         if identity is not None:
             Servers(Settings(home=home.path)).stop(force=True)
-            shutil.rmtree(data_folder(home, identity), ignore_errors=True)
+            data = data_folder(home, identity)
+            if (data / "run").is_symlink():  # sockets elsewhere, since this path was too long for them
+                shutil.rmtree((data / "run").readlink(), ignore_errors=True)
+            shutil.rmtree(data, ignore_errors=True)
     except HaulageError as error:  # the next home, then
         print(f"{home.path} was left behind: {error}", file=sys.stderr)
