@@ -274,6 +274,27 @@ def test_a_time_out_ends_the_following_and_not_the_operation(haulage: CommandLin
     assert haulage("watch", ended.json["operation"]).code == 4
 
 
+def test_an_operation_is_paused_and_then_rolled_back(haulage: CommandLine, tmp_path: Path) -> None:
+    write_demo_file(tmp_path / "many.csv", 60_000, "many.example")
+    before = {one["slug"]: one["members"] for one in haulage("directory", "organization", "list", "--json").lines}
+    started = haulage(
+        "run", "import-users", "--input", tmp_path / "many.csv", "-p", "organization=acme", "--detach", "--json"
+    )
+    operation = started.json["operation"]
+    while haulage("show", operation, "--json").json["items"]["done"] == 0:
+        assert haulage("show", operation, "--json").json["ended_at"] is None
+    paused = haulage("pause", operation, "--reason", "lunch", "--json")
+    assert (paused.code, paused.json["status"]) == (0, "paused")
+    assert haulage("close", operation, "--reason", "too early").code == 7
+    rolled_back = haulage("roll-back", operation, "--reason", "wrong file", "--json")
+    assert (rolled_back.code, rolled_back.json) == (0, {"operation": operation, "status": "rolled_back", "left": 0})
+    after = {one["slug"]: one["members"] for one in haulage("directory", "organization", "list", "--json").lines}
+    assert after == before
+    reasons = [event["data"].get("reason") for event in haulage("history", operation, "--no-chunks", "--json").lines]
+    assert [reason for reason in reasons if reason] == ["lunch", "wrong file"]
+    assert haulage("cancel", operation).code == 7
+
+
 def test_status_prints_urls_that_can_be_used(haulage: CommandLine) -> None:
     import psycopg
 

@@ -94,7 +94,59 @@ def resume(
     raise typer.Exit(resume(options.settings(), operation, time_out=time_out, as_json=as_json))
 
 
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the history for good.", show_default=False)
+]
+
+
+def pause(
+    operation: options.Operation,
+    reason: Reason = None,
+    time_out: options.TimeOut = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Stop an operation once the chunks in flight have ended; `resume OPERATION` lets it go on."""
+    _steer("pause", operation, reason, time_out, as_json)
+
+
+def cancel(
+    operation: options.Operation,
+    reason: Reason = None,
+    time_out: options.TimeOut = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Stop an operation for good; what it has done stays."""
+    _steer("cancel", operation, reason, time_out, as_json)
+
+
+def roll_back(
+    operation: options.Operation,
+    reason: Reason = None,
+    time_out: options.TimeOut = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Stop an operation that has not ended, and undo what it has done, newest first."""
+    _steer("roll-back", operation, reason, time_out, as_json)
+
+
+def close(
+    operation: options.Operation,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="What was done about what was left.")],
+    time_out: options.TimeOut = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """End an operation that needs attention, when you have seen to what its rollback had to leave."""
+    _steer("close", operation, reason, time_out, as_json)
+
+
+def _steer(verb: str, operation: str, reason: str | None, time_out: float | None, as_json: bool) -> None:
+    from haulage.infra.cli.steering import steer
+
+    raise typer.Exit(steer(options.settings(), verb, operation, reason=reason, time_out=time_out, as_json=as_json))
+
+
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    for command in (demo, run, watch, resume):
+    for command in (demo, run, watch, resume, pause, cancel, close):
         app.command(rich_help_panel=PANEL)(command)
+    app.command("roll-back", rich_help_panel=PANEL)(roll_back)
