@@ -97,6 +97,7 @@ def run_control(settings: Settings, *, attached: bool) -> None:
         )
         handler = CommandHandler(intake)
         streams = Streams(bus)
+        bus.on_connection(streams.ensure)
         commands = CommandService(bus, handler.handle)
         commands.start()
         queries = QueryService(bus, Reader(opened.database, opened.log).answers())
