@@ -93,6 +93,11 @@ class Supervisor:
         while not self._stop.wait(LOOK_EVERY_SECONDS):
             self.run_once()
 
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether `ask_to_stop` or `stop` was called."""
+        return self._stop.is_set()
+
     def ask_to_stop(self) -> None:
         """Let `run` return; for signal handlers."""
         self._stop.set()

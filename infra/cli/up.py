@@ -1,14 +1,23 @@
 """`haulage up`, `down`, and the two processes that `up` keeps running: `worker` and `control`."""
 
+import time
+from contextlib import suppress
+
+from haulage.domain.errors import HaulageError
 from haulage.infra.bootstrap import prepare
 from haulage.infra.cli.exits import Exit
 from haulage.infra.cli.failures import UsageError
+from haulage.infra.cli.running import CONTROL
 from haulage.infra.cli.signals import handled
 from haulage.infra.cli.terminal import hint, write
 from haulage.infra.logs import configure_logs
-from haulage.infra.servers import Servers
+from haulage.infra.postgres.database import Database
+from haulage.infra.postgres.sessions import living
+from haulage.infra.servers import Servers, ServerUrls
 from haulage.infra.settings import Settings, redacted
 from haulage.infra.supervisor import Supervisor
+
+LOOK_EVERY_SECONDS = 0.05
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -27,7 +36,7 @@ def up(settings: Settings, *, log_level: str) -> int:
 
     with handled(stop):
         try:
-            supervisor.start()
+            _await_control(supervisor, supervisor.start(), settings.start_seconds)
             _announce(settings, supervisor.pids())
             supervisor.run()
             hint("Stopping: work in hand is finished first. Once more stops at once.")
@@ -63,6 +72,18 @@ def _configure_logs(level: str) -> None:
     if level.lower() not in LEVELS:
         raise UsageError(f"There is no log level `{level}`; the levels are: {', '.join(LEVELS)}.")
     configure_logs(level)
+
+
+def _await_control(supervisor: Supervisor, urls: ServerUrls, seconds: float) -> None:
+    """Wait until commands are taken in: who reads that Haulage is up may send one at once."""
+    deadline = time.monotonic() + seconds
+    with Database(urls.postgres_app, size=1, application_name="haulage-up") as database:
+        while not supervisor.asked_to_stop and time.monotonic() < deadline:
+            supervisor.run_once()
+            with suppress(HaulageError), database.connection() as connection:
+                if any(role == CONTROL for _, role, *_ in living(connection)):
+                    return
+            time.sleep(LOOK_EVERY_SECONDS)
 
 
 def _announce(settings: Settings, pids: dict[str, int]) -> None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from haulage.infra.postgres.manifest import PostgresManifest
 from psycopg import Connection
 
 from haulage.domain.event import NewEvents, Recorded
@@ -17,6 +16,7 @@ from haulage.domain.work import Claim, Work
 from haulage.infra.postgres import checkpoints, dispatches, requests, undo, work
 from haulage.infra.postgres.database import Database
 from haulage.infra.postgres.log import PostgresLog
+from haulage.infra.postgres.manifest import PostgresManifest
 
 Participants = Mapping[str, Callable[[Connection[Any]], Any]]
 """Adapters of participants in this database, by the name actions call them by."""

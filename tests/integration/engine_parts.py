@@ -75,8 +75,12 @@ class PutLabels:
 
     def check(self, parameters: Any, items: Items) -> Checked:
         ordinals, records, refused = items.records()
-        bad = [Outcome(o, OutcomeKind.REJECTED, "empty", "label") for o, r in zip(ordinals, records) if not r["label"]]
-        good = [(o, r["label"]) for o, r in zip(ordinals, records) if r["label"]]
+        bad = [
+            Outcome(o, OutcomeKind.REJECTED, "empty", "label")
+            for o, r in zip(ordinals, records, strict=True)
+            if not r["label"]
+        ]
+        good = [(o, r["label"]) for o, r in zip(ordinals, records, strict=True) if r["label"]]
         return Checked([o for o, _ in good], good, [*refused, *bad])
 
     def apply(self, participant: Shelf, chunk: ChunkContext, checked: Checked, *, careful: bool) -> Applied:

@@ -280,6 +280,7 @@ def test_an_operation_is_paused_and_then_rolled_back(haulage: CommandLine, tmp_p
     started = haulage(
         "run", "import-users", "--input", tmp_path / "many.csv", "-p", "organization=acme", "--detach", "--json"
     )
+    assert started.code == 0, started.err
     operation = started.json["operation"]
     while haulage("show", operation, "--json").json["items"]["done"] == 0:
         assert haulage("show", operation, "--json").json["ended_at"] is None
