@@ -111,12 +111,11 @@ def reap(connection: Connection[Any]) -> int:
             given_back += work.give_back(connection, session)
             connection.execute("delete from haulage.sessions where session = %s", (session,))
     # A claim by a process that did not know yet that its session had been ended.
-    return (
-        given_back
-        + connection.execute(
-            "update haulage.work set owner = null where owner not in (select session from haulage.sessions)"
-        ).rowcount
+    astray = connection.execute(
+        """update haulage.work set owner = null
+        where owner is not null and owner not in (select session from haulage.sessions)"""
     )
+    return given_back + astray.rowcount
 
 
 def _end_backends(connection: Connection[Any], application_name: str) -> bool:
