@@ -1,6 +1,8 @@
 """What `import-users` accepts and rejects, and the ids it gives."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 from haulage.domain.directory import OnConflict, ordinal_of, user_id, user_ids
 from haulage.domain.items import OutcomeKind
 from haulage.domain.manifest import Items
+from haulage.domain.user_row import Role, UserRow
 from haulage.sagas.catalogue import CATALOGUE
 from haulage.sagas.catalogue.import_users import IMPORT_USERS, ImportUsers
 from haulage.sagas.definition import Checked
@@ -238,3 +241,9 @@ def test_the_catalogue_has_the_definition() -> None:
         1,
         ("email", "name", "role"),
     )
+
+
+def test_the_operations_page_tells_every_parameter_column_and_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations" / "import-users.md").read_text()
+    told = set(re.findall(r"`([a-z_]+)`", page))
+    assert told >= {*IMPORT_USERS.messages, *ImportUsers.model_fields, *UserRow.__annotations__, *Role, *OnConflict}

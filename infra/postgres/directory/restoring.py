@@ -28,8 +28,8 @@ update directory.users set
     name = was.name, external_id = was.external_id, locale = was.locale, department = was.department,
     changed_by = case when users.changed_by = %(operation)s then was.changed_by else users.changed_by end
 from unnest(
-    %(users)s::uuid[], %(name)s::text[], %(external_id)s::text[], %(locale)s::text[], %(department)s::text[],
-    %(changed_by)s::uuid[]
+    %(users)b::uuid[], %(name)b::text[], %(external_id)b::text[], %(locale)b::text[], %(department)b::text[],
+    %(changed_by)b::uuid[]
 ) as was(id, name, external_id, locale, department, changed_by)
 where users.id = was.id
 """

@@ -20,8 +20,8 @@ _LOCK = "select id from directory.users where id = any(%s) order by id for no ke
 _UPDATE = """
 with given as (
     select * from unnest(
-        %(ordinals)s::bigint[], %(users)s::uuid[], %(name)s::text[], %(external_id)s::text[], %(locale)s::text[],
-        %(department)s::text[], %(role)s::text[]
+        %(ordinals)b::bigint[], %(users)b::uuid[], %(name)b::text[], %(external_id)b::text[], %(locale)b::text[],
+        %(department)b::text[], %(role)b::text[]
     ) as given(ordinal, user_id, name, external_id, locale, department, role)
 ), membership as (
     insert into directory.memberships as present (user_id, organization_id, role)
