@@ -7,7 +7,7 @@ constraint, bad data, a bug) reaches the caller as psycopg raised it.
 import psycopg
 from psycopg_pool import PoolClosed
 
-from haulage.domain.errors import HaulageError, NotReachableError
+from haulage.domain.errors import HaulageError, NoRoomError, NotReachableError
 
 
 class OutcomeUnknownError(NotReachableError):
@@ -30,7 +30,7 @@ class PoolExhaustedError(BusyError):
     """Every connection of this process was in use for as long as we were ready to wait."""
 
 
-class DiskFullError(HaulageError):
+class DiskFullError(NoRoomError):
     """The database's disk is full: free some space, then repeat."""
 
     code = "disk_full"
