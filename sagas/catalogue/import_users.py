@@ -136,6 +136,6 @@ IMPORT_USERS = Definition(
     summary="Create users from a file and make them members of an organization.",
     parameters=ImportUsers,
     columns=("email", "name", "role"),
-    steps=(BulkStep("add-users", AddUsers(), chunk_items=2000),),
+    steps=(BulkStep("add-users", AddUsers(), chunk_items=4000),),
     messages=MESSAGES,
 )
