@@ -64,6 +64,16 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The next events after the position `after`, up to `last`, as messages; of some there are none (see `Lost`)."""
+
+    after: int
+    last: int
+    events: int
+    messages: Sequence[EventMessage]
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """Events up to `until` were published once and are lost; those from before `since` would be gone by age."""
 
@@ -85,6 +95,7 @@ class Relay:
         self._holds_term = False
         self._saved = Place(0, 0)
         self._place: Place | None = None
+        self._ahead: Group | None = None
         self._lost: Lost | None = None
         self._singly = False
         self._connections = 0
@@ -110,7 +121,7 @@ class Relay:
             self.close()
             raise translated(error, self._server) from error
         except HaulageError:
-            self._place = None
+            self._place = self._ahead = None
             raise
 
     def close(self) -> None:
@@ -118,7 +129,7 @@ class Relay:
         if self._connection is not None:
             with suppress(psycopg.Error):
                 self._connection.close()
-        self._connection = self._place = None
+        self._connection = self._place = self._ahead = None
         self._holds_term = False
 
     # -- the term
@@ -146,44 +157,64 @@ class Relay:
 
     def _relay(self, connection: Connection[Any]) -> int:
         place = self._where(connection)
-        recorded = self._read(connection, place.position)
-        if not recorded:
+        group, self._ahead = self._ahead, None
+        if group is None or group.after != place.position:
+            group = self._read(connection, place.position)
+        if not group.events:
             return 0
-        # After the reading, so that an event of a new epoch never goes out with the old one.
-        epoch = str(self._log.epoch(connection))
-        kept = [one for one in recorded if not self._is_over(one)]
+        self._place = None  # until it is known what came of it
         with self._bus.reaching("publishing events"):
-            sequence = self._publish([message(one, epoch) for one in kept], place.sequence)
-        if sequence is None:
-            self._place, self._singly = None, True
-            # Something is there; where, is found out next time.
-            return len(recorded)
-        self._place, self._singly = Place(recorded[-1].position, sequence), False
-        self._save(connection, self._place)
-        return len(recorded)
+            publishing = self._bus.start(self._publish(group.messages, place.sequence))
+            if group.events >= GROUP_EVENTS:
+                self._read_ahead(connection, group.last)
+            try:
+                sequence = publishing.result(PUBLISH_SECONDS)
+            finally:
+                publishing.cancel()
+        # Where the stream was not where it was thought to be, the next call looks again.
+        self._singly = sequence is None
+        if sequence is not None:
+            self._place = Place(group.last, sequence)
+            self._save(connection, self._place)
+        return group.events
 
-    def _read(self, connection: Connection[Any], after: int) -> list[Recorded]:
+    def _read(self, connection: Connection[Any], after: int) -> Group:
         limit = GROUP_EVENTS
         while True:
             try:
-                return self._log.read(connection, after, limit, GROUP_BYTES)
+                recorded = self._log.read(connection, after, limit, GROUP_BYTES)
+                break
             except UndecodableEventError:
                 if limit == 1:
                     raise
                 limit //= 2  # what comes before it can still go out
+        if not recorded:
+            return Group(after, after, 0, ())
+        # After the reading, so that an event of a new epoch never goes out with the old one.
+        epoch = str(self._log.epoch(connection))
+        messages = [self._fitting(message(one, epoch)) for one in recorded if not self._is_over(one)]
+        return Group(after, recorded[-1].position, len(recorded), messages)
 
-    def _publish(self, messages: Sequence[EventMessage], after: int) -> int | None:
+    def _read_ahead(self, connection: Connection[Any], after: int) -> None:
+        """Get the next group ready while NATS takes this one."""
+        try:
+            self._ahead = self._read(connection, after)
+        except (psycopg.Error, HaulageError):
+            self._ahead = None  # it will be raised when it is that group's turn
+
+    async def _publish(self, messages: Sequence[EventMessage], after: int) -> int | None:
         """The stream's last sequence then; None where it was not where it was thought to be."""
         if not messages:
             return after
-        most = self._bus.client.max_payload - HEAD_BYTES
-        fitting = [one if len(one.body) <= most else one.without_data() for one in messages]
         publish = self._stream.publish_singly if self._singly else self._stream.publish
-        self._place = None  # until it is known what came of it
         try:
-            return self._bus.call(publish(fitting, after), PUBLISH_SECONDS)
+            return await publish(messages, after)
         except OutOfStepError:
             return None
+
+    def _fitting(self, made: EventMessage) -> EventMessage:
+        fits = len(made.body) <= self._bus.client.max_payload - HEAD_BYTES
+        return made if fits else made.without_data()
 
     def _is_over(self, recorded: Recorded) -> bool:
         return self._lost is not None and recorded.position <= self._lost.until and recorded.at < self._lost.since

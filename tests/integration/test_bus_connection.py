@@ -130,6 +130,27 @@ def test_an_error_the_server_closes_the_connection_with_does_not_end_it(server: 
         assert bus.call(bus.client.rtt()) > 0
 
 
+def test_an_error_nobody_foresaw_does_not_end_the_reconnecting(
+    server: BusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Bus(server.url) as bus:
+        really = bus.client._process_connect_init
+        raised: list[int] = []
+
+        async def raise_first() -> None:
+            if not raised:
+                raised.append(1)
+                raise ValueError("a line of the server that is far too long")
+            await really()
+
+        monkeypatch.setattr(bus.client, "_process_connect_init", raise_first)
+        server.kill()
+        server.start()
+        until(lambda: bus.connections == 2)
+        assert raised
+        assert bus.call(bus.client.rtt()) > 0
+
+
 def test_a_frozen_server_is_a_time_out_and_not_a_hang(server: BusServer) -> None:
     with Bus(server.url) as bus:
         server.freeze()
