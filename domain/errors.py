@@ -27,13 +27,19 @@ class NotFoundError(RefusedError):
     code = "not_found"
 
 
-class NotReachableError(HaulageError):
+class NotNowError(HaulageError):
+    """Nobody's fault, and no attempt: the same thing works when what is missing is back."""
+
+    code = "not_now"
+
+
+class NotReachableError(NotNowError):
     """PostgreSQL or NATS can't be reached."""
 
     code = "not_reachable"
 
 
-class NoRoomError(HaulageError):
+class NoRoomError(NotNowError):
     """A disk is full. Whatever was tried can be tried again when there is space."""
 
     code = "no_room"

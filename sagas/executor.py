@@ -29,8 +29,7 @@ from haulage.domain.errors import (
     ConflictError,
     FencedError,
     LateAppendError,
-    NoRoomError,
-    NotReachableError,
+    NotNowError,
     ParticipantRefusedError,
     RefusedError,
 )
@@ -45,7 +44,7 @@ from haulage.domain.work import Claim, Work
 from haulage.sagas.definition import BulkStep, Checked, ChunkContext, Definitions
 from haulage.sagas.process_manager import ACTOR
 
-NOT_THE_CHUNKS_FAULT = (FencedError, NotReachableError, NoRoomError)
+NOT_THE_CHUNKS_FAULT = (FencedError, NotNowError)
 """Errors that no attempt is counted for."""
 
 REMEMBERED = 1000
@@ -75,8 +74,8 @@ class Executor:
     def apply(self, claim: Claim) -> None:
         """Apply the claimed chunk, or record that the attempt failed.
 
-        Raises `FencedError` where the claim is gone, and `NotReachableError` or `NoRoomError` where the database can't
-        do anything just now: the claim is still held then.
+        Raises `FencedError` where the claim is gone, and `NotNowError` where the database can't do anything just now:
+        the claim is still held then.
         """
         try:
             self._attempt(claim, self._step(claim.work))

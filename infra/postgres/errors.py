@@ -7,7 +7,7 @@ constraint, bad data, a bug) reaches the caller as psycopg raised it.
 import psycopg
 from psycopg_pool import PoolClosed
 
-from haulage.domain.errors import HaulageError, NoRoomError, NotReachableError
+from haulage.domain.errors import HaulageError, NoRoomError, NotNowError, NotReachableError
 
 
 class OutcomeUnknownError(NotReachableError):
@@ -26,7 +26,7 @@ class BusyError(HaulageError):
     code = "busy"
 
 
-class PoolExhaustedError(BusyError):
+class PoolExhaustedError(BusyError, NotNowError):
     """Every connection of this process was in use for as long as we were ready to wait."""
 
 
@@ -36,7 +36,7 @@ class DiskFullError(NoRoomError):
     code = "disk_full"
 
 
-class NotSettledError(HaulageError):
+class NotSettledError(NotNowError):
     """The database was restored or failed over; positions are unsafe until `settle_history` has been called."""
 
     code = "not_settled"

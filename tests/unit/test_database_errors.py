@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from haulage.domain.errors import NoRoomError, NotReachableError
-from haulage.infra.postgres.errors import translated
+from haulage.infra.postgres.errors import NotSettledError, PoolExhaustedError, translated
 from haulage.sagas.executor import NOT_THE_CHUNKS_FAULT
 
 
@@ -23,3 +23,8 @@ def test_a_database_that_is_away_or_full_costs_no_attempt(error: psycopg.Error, 
 
     assert isinstance(met, ours)
     assert isinstance(met, NOT_THE_CHUNKS_FAULT)
+
+
+@pytest.mark.parametrize("error", [PoolExhaustedError("none free"), NotSettledError("restored")], ids=lambda e: e.code)
+def test_a_full_pool_and_an_unsettled_history_cost_no_attempt(error: Exception) -> None:
+    assert isinstance(error, NOT_THE_CHUNKS_FAULT)
