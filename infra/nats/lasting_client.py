@@ -1,11 +1,19 @@
-"""nats-py's client, made to last."""
+"""nats-py's client, made to last: through whatever the server says and whatever others send."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import ConnectionReconnectingError, Error
+from nats.protocol import parser
 from nats.protocol.command import hpub_cmd
+
+# The library takes any white space for the end of a subject; in the protocol, and to the server, that is blanks and
+# tabs. With a vertical tab in a subject, anybody who may publish could break our connection, again and again.
+parser.MSG_RE = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
+parser.HMSG_RE = re.compile(rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
 
 RETRY_SECONDS = 0.25
 """Between two attempts to connect."""
@@ -39,6 +47,27 @@ class LastingClient(Client):
             error = Error(f"nats: {err_msg}")
             await self._error_cb(error)
             await self._process_op_err(error)
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        # The original raises for headers that no library would send, which ends its reading.
+        try:
+            return await super()._process_headers(headers)
+        except Exception as error:  # noqa: BLE001 - a message without headers, then
+            await self._error_cb(error)
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        # So does the original for a subject that is not UTF-8. Ours is none of our subjects then, and is refused.
+        return self.msg_class(
+            subject=subject.decode(errors="replace"),
+            reply=reply.decode(errors="replace"),
+            data=data,
+            headers=headers,
+            _client=self,
+            _sid=sid,
+        )
 
     async def _process_pong(self) -> None:
         # The original ends its reading when the answer comes to a flush that was given up on.

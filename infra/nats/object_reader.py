@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import IO
 
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext, api
+from nats.js import api
 
 from haulage.infra.nats.connection import Bus
 from haulage.infra.nats.failures import AWAY
+from haulage.infra.nats.puller import Puller
 from haulage.infra.nats.streams import INPUTS_BUCKET
 
 GROUP_CHUNKS = 32
@@ -63,19 +64,22 @@ class ObjectReader:
         )
         if consumer.num_pending != self._info.chunks:
             raise IncompleteError(f"there are {consumer.num_pending} of its {self._info.chunks} chunks")
-        subscription = await self._bus.jetstream.pull_subscribe_bind(consumer.name, _STREAM)
+        puller = Puller(self._bus, _STREAM, consumer.name)
         try:
             while self._chunks < (self._info.chunks or 0):
-                messages = await self._fetch(subscription)
+                messages = await self._fetch(puller)
                 await asyncio.to_thread(self._write, file, messages)
         finally:
             with suppress(*AWAY):
-                await subscription.unsubscribe()
+                await puller.close()
                 await self._bus.jetstream.delete_consumer(_STREAM, consumer.name)
 
-    async def _fetch(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+    async def _fetch(self, puller: Puller) -> list[Msg]:
         wanted = min(GROUP_CHUNKS, (self._info.chunks or 0) - self._chunks)
-        return await subscription.fetch(wanted, timeout=STALL_SECONDS)
+        messages = await puller.pull(wanted, STALL_SECONDS)
+        if not messages:
+            raise TimeoutError
+        return messages
 
     def _write(self, file: IO[bytes], messages: list[Msg]) -> None:
         for message in messages:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import structlog
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext, api
+from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
 from haulage.domain.errors import RefusedError
@@ -33,6 +33,7 @@ from haulage.infra.nats.messages import (
     refusal,
     trace_of,
 )
+from haulage.infra.nats.puller import Puller
 from haulage.infra.nats.streams import SUBMISSIONS, Streams
 
 CONSUMER = "haulage-intake"
@@ -53,7 +54,7 @@ class SubmissionReader:
         self._kept = kept
         self._handle = handle
         self._wait_seconds = wait_seconds
-        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._puller: Puller | None = None
 
     def run_once(self) -> int:
         """Handle the next submissions, if any; how many were dealt with. NotReachableError where NATS is away."""
@@ -73,19 +74,18 @@ class SubmissionReader:
         return len(messages)
 
     async def _fetch(self) -> Sequence[Msg]:
-        if self._subscription is None:
-            self._subscription = await self._subscribe()
+        if self._puller is None:
+            await self._make_consumer()
+            self._puller = Puller(self._bus, SUBMISSIONS, CONSUMER)
         try:
-            return await self._subscription.fetch(GROUP_LIMIT, timeout=self._wait_seconds)
-        except TimeoutError:
-            return []
+            return await self._puller.pull(GROUP_LIMIT, self._wait_seconds)
         except APIError:
             # The consumer or its stream is gone; both are made anew.
-            await self._subscription.unsubscribe()
-            self._subscription = None
+            await self._puller.close()
+            self._puller = None
             raise
 
-    async def _subscribe(self) -> JetStreamContext.PullSubscription:
+    async def _make_consumer(self) -> None:
         config = api.ConsumerConfig(
             durable_name=CONSUMER,
             ack_policy=api.AckPolicy.EXPLICIT,
@@ -99,7 +99,6 @@ class SubmissionReader:
         except NotFoundError:
             await self._kept.ensure()
             await self._bus.jetstream.add_consumer(SUBMISSIONS, config)
-        return await self._bus.jetstream.pull_subscribe_bind(CONSUMER, SUBMISSIONS)
 
     async def _sort(self, messages: Sequence[Msg]) -> list[tuple[Msg, Received]]:
         commands = []

@@ -1,11 +1,13 @@
 """Commands by request: answered after they were handled, in groups, whatever else is sent there."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import pytest
@@ -216,6 +218,50 @@ def test_rubbish_is_answered_with_what_is_wrong_with_it(bus: Bus, serve: Any, bo
     assert len(answer["message"]) < 1000
     assert not intake.groups
     assert CommandClient(bus).request("acme", "ann", pause()).ok
+
+
+def publish_raw(url: str, subject: bytes, head: bytes | None, body: bytes) -> None:
+    """What no client library would send."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5) as connection:
+        connection.makefile("rb").readline()
+        options = {"verbose": False, "headers": True, "auth_token": parts.username}
+        connection.sendall(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+        if head is None:
+            message = b"PUB %s %d\r\n%s\r\n" % (subject, len(body), body)
+        else:
+            message = b"HPUB %s %d %d\r\n%s%s\r\n" % (subject, len(head), len(head) + len(body), head, body)
+        connection.sendall(message + b"PING\r\n")
+        answer = b""
+        while b"PONG" not in answer and b"-ERR" not in answer:
+            answer += connection.recv(4096)
+
+
+@pytest.mark.parametrize(
+    ("subject", "head"),
+    [
+        (b"acme.ann.pause", b"NATS/1.0"),
+        (b"acme.ann.pause", b"NATS/1.0 \xff\xff\xff\r\n\r\n"),
+        (b"acme.ann.pause", b"NATS/1.0 503 \xff\r\n\r\n"),
+        (b"acme.ann.pause", b"\x00" * 100),
+        (b"acme.ann.pause", b"NATS/1.0\r\n: :\r\n\xff\xfe: \xff\r\nno colon\r\n\r\n"),
+        (b"acme.ann.pause", b"NATS/1.0\r\n" + b"a: b\r\n" * 50_000 + b"\r\n"),
+        (b"\xff\xfe.ann.pause", None),
+        (b"acme.\x00.pause", None),
+        (b"acme.ann.\x0b", None),
+        (b"acme.ann.a\x0bb", None),
+        (b"acme.ann.\x0c", b"NATS/1.0\r\na: b\r\n\r\n"),
+        (b"acme.ann.pause", b"NATS/1.0\r\nStatus: 503\r\n\r\n"),
+    ],
+    ids=range(12),
+)
+def test_a_message_no_library_would_send_does_not_stop_the_service(
+    bus: Bus, serve: Any, nats_url: str, subject: bytes, head: bytes | None
+) -> None:
+    serve(Intake())
+    publish_raw(nats_url, b"haulage.v1.command." + subject, head, b"x")
+    assert CommandClient(bus).request("acme", "ann", pause(), timeout_seconds=3).ok
+    assert bus.connections == 1
 
 
 @pytest.mark.parametrize("subject", ["Acme.ann.pause", "acme.a,b.pause", "acme.ann.explode", f"{'a' * 64}.ann.pause"])

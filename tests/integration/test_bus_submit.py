@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from bus_server import BusServer, until
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 from haulage.domain.commands import PauseOperation
 from haulage.domain.errors import NotReachableError, RefusedError
@@ -210,6 +212,35 @@ def test_rubbish_is_kept_with_its_reason_and_taken_out(bus: Bus, subject: str, b
     assert len(intake.groups) == 1
     until(lambda: waiting(bus) == 0 and answers)
     assert json.loads(answers[0])["code"] == "invalid"
+
+
+@pytest.mark.parametrize("status", ["404", "408", "503", "100", "409"])
+def test_a_header_of_the_servers_own_does_not_hide_a_submission(bus: Bus, status: str) -> None:
+    intake, command = Intake(), pause()
+    body = command.model_dump_json().encode()
+    headers = {"Status": status, "Description": "Idle Heartbeat"}
+    bus.call(bus.jetstream.publish("haulage.v1.submit.acme.ann.pause", body, headers=headers))
+    reading = reader(bus, intake)
+    while reading.run_once():
+        pass
+    assert intake.groups == [[command.command_id]]
+    until(lambda: waiting(bus) == 0)
+
+
+def test_a_submission_is_handled_at_once_and_not_when_the_wait_is_over(bus: Bus) -> None:
+    reading = SubmissionReader(bus, Streams(bus), Intake(), wait_seconds=30)
+    with ThreadPoolExecutor(1) as pool:
+        handled = pool.submit(reading.run_once)
+        until(lambda: pulls(bus) == 1)
+        SubmissionClient(bus).submit("acme", "ann", pause())
+        assert handled.result(10) == 1
+
+
+def pulls(bus: Bus) -> int:
+    try:
+        return bus.call(bus.jetstream.consumer_info(SUBMISSIONS, submit.CONSUMER)).num_waiting or 0
+    except NotFoundError:
+        return 0
 
 
 def test_a_message_that_just_fits_is_kept_in_part(bus: Bus) -> None:
