@@ -88,11 +88,10 @@ class Bus:
 
         With None it returns at once and connects whenever it can: for processes that have work to do without a bus.
         """
-        if self._target.credentials is not None:
-            _require_nkeys()
+        login = self._target.login()
         self._thread = threading.Thread(target=self._run_loop, name="bus", daemon=True)
         self._thread.start()
-        connecting = self.start(self._connect())
+        connecting = self.start(self._connect(login))
         if patience_seconds is None:
             return self
         try:
@@ -224,11 +223,11 @@ class Bus:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
 
-    async def _connect(self) -> None:
+    async def _connect(self, login: Mapping[str, Any]) -> None:
         await self._client.connect(
             servers=list(self._target.servers),
             name=self._name,
-            **self._target.login(),
+            **login,
             inbox_prefix=self._inbox_prefix,
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
@@ -307,13 +306,3 @@ class Bus:
 
     def _said(self, error: BaseException) -> str:
         return self._target.without_secrets(reason(error))
-
-
-def _require_nkeys() -> None:
-    try:
-        import nkeys  # type: ignore[import-not-found]  # noqa: F401
-    except ImportError:
-        raise NotReachableError(
-            "A credentials file for NATS needs the Python package `nkeys`, which is not installed. "
-            "Install it, or use a user and password or a token in HAULAGE_NATS_URL."
-        ) from None

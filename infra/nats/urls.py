@@ -27,8 +27,9 @@ class Target:
         return ", ".join(self.servers)
 
     def login(self) -> Mapping[str, Any]:
-        """What nats-py's `connect` takes."""
+        """What nats-py's `connect` takes. NotReachableError where a credentials file can't be used here."""
         if self.credentials is not None:
+            _require_nkeys()
             return {"user_credentials": str(self.credentials)}
         if self.password is not None:
             return {"user": self.user, "password": self.password}
@@ -75,3 +76,13 @@ def _address(parts: SplitResult) -> str:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     port = parts.port or (4222 if parts.scheme in ("nats", "tls") else None)
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def _require_nkeys() -> None:
+    try:
+        import nkeys  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        raise NotReachableError(
+            "A credentials file for NATS needs the Python package `nkeys`, which is not installed. "
+            "Install it, or use a user and password or a token in HAULAGE_NATS_URL."
+        ) from None

@@ -1,6 +1,7 @@
 """The connection: comes back by itself, says what is wrong in sentences, never shows a secret."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,3 +194,11 @@ def test_a_slow_subscriber_loses_messages_with_a_count_and_the_others_go_on(serv
         assert bus.dropped == 89
         assert bus.dropped_by_subject() == {"x": 89}
         bus._loop.call_soon_threadsafe(may_go_on.set)
+
+
+def test_a_credentials_file_that_can_not_be_used_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nkeys", None)  # as where it is not installed
+    with pytest.raises(NotReachableError, match="`nkeys`, which is not installed"):
+        Bus("nats://127.0.0.1:1", credentials=tmp_path / "ann.creds").open(patience_seconds=0.5)
