@@ -50,8 +50,11 @@ def resident_peak_bytes(pid: int) -> int:
 
 
 def private_bytes(pid: int) -> int:
-    """Memory that is the process's own just now; 0 where it has ended."""
-    return _field(Path(f"/proc/{pid}/smaps_rollup"), ("Private_Clean:", "Private_Dirty:"))
+    """Memory that is the process's own just now; 0 where it has ended.
+
+    The kernel's `Private_…` would not do: a page of the shared buffers that only one backend has touched counts as its.
+    """
+    return _field(Path(f"/proc/{pid}/smaps_rollup"), ("Anonymous:",))
 
 
 def children(pid: int) -> list[int]:
