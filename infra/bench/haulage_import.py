@@ -86,7 +86,7 @@ class System:
             yield "nats", status.nats.pid, False
         if status.postgres.pid:
             for pid in (status.postgres.pid, *children(status.postgres.pid)):
-                yield "postgres", pid, True
+                yield _kind_of_postgres(pid), pid, True
 
     def _organization(self) -> UUID:
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
@@ -99,6 +99,15 @@ class System:
             ).fetchone()
             assert row
             return UUID(str(row[0]))
+
+
+def _kind_of_postgres(pid: int) -> str:
+    """Backends work for us; what else there is (vacuum, checkpoints, statistics) looks after the tables."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        command = b""
+    return "postgres backend" if b"haulage_app" in command else "postgres upkeep"
 
 
 @contextmanager
