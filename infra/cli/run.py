@@ -13,7 +13,7 @@ from haulage.infra.cli.running import Running, may_bring, running
 from haulage.infra.cli.showing import known_progress
 from haulage.infra.cli.submitting import Order, check, start
 from haulage.infra.cli.summary import document, facts, headline
-from haulage.infra.cli.terminal import emit, hint, write, write_facts
+from haulage.infra.cli.terminal import emit, hint, write, write_facts, write_sentence
 from haulage.infra.servers import Servers
 from haulage.infra.settings import Settings
 from haulage.projections import ledger
@@ -70,7 +70,7 @@ def conclude(system: Running, ended: Progress, *, as_json: bool) -> int:
         write(headline(ended))
         write_facts({f"  {name}": value for name, value in facts(ended, rejects.path if rejects else None).items()})
         for reason in rejects.reasons() if rejects else []:
-            write(f"    {reason}")
+            write_sentence(reason, indent=4)
     return AFTER_STATUS[ended.status]
 
 

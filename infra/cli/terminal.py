@@ -34,7 +34,7 @@ def err() -> "Console":
     from rich.console import Console
 
     width = None if sys.stderr.isatty() else PIPE_WIDTH
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=width is not None, width=width)
 
 
 def emit(document: Any) -> None:
@@ -53,6 +53,19 @@ def emit_lines(documents: Iterable[Any]) -> None:
 def write(text: str = "") -> None:
     """A line of data for people."""
     out().print(text)
+
+
+def write_sentence(text: str, indent: int) -> None:
+    """Words for people: at a terminal wrapped between them, and further in than where they begin."""
+    from rich.text import Text
+
+    console = out()
+    if not console.is_terminal:
+        write(" " * indent + text)
+        return
+    lines = Text(text).wrap(console, max(20, console.width - indent - 2))
+    for number, line in enumerate(lines):
+        write(" " * (indent + 2 * (number > 0)) + line.plain)
 
 
 def hint(text: str) -> None:
