@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ PATIENCE_SECONDS = 120.0
 class RealSystem:
     """A home, `haulage up` in it, and what can be asked from outside."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
         self.home = home
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("HAULAGE_")}
-        self.environment |= {"HAULAGE_HOME": str(home), "HAULAGE_WORKERS": "2"}
+        self.environment |= {"HAULAGE_HOME": str(home), "HAULAGE_WORKERS": "2"} | settings
         self._up: subprocess.Popen[bytes] | None = None
         self._url: str | None = None
 
@@ -92,6 +92,10 @@ class RealSystem:
             return []
         return [role for (role,) in rows]
 
+    def sessions_begun(self) -> list[str]:
+        """The ids of the sessions there are."""
+        return [str(session) for (session,) in self.query("select session from haulage.sessions")]
+
     def applied(self, operation: str) -> int:
         """How many items of the operation have their outcome in the log; 0 while the database is away."""
         try:
@@ -116,9 +120,9 @@ class RealSystem:
 
 
 @contextmanager
-def a_real_system(folder: Path) -> Iterator[RealSystem]:
+def a_real_system(folder: Path, **settings: str) -> Iterator[RealSystem]:
     """A system in a fresh home, not started."""
-    system = RealSystem(folder / "home")
+    system = RealSystem(folder / "home", settings)
     try:
         yield system
     finally:

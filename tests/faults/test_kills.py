@@ -1,4 +1,4 @@
-"""F1, F4, F5, F10: whatever is killed with -9, every item ends up with one outcome and one effect."""
+"""F1, F2, F4, F5, F10: whatever is frozen, or killed with -9, every item ends up with one outcome and one effect."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 from real_system import RealSystem, a_real_system, wait_for, write_users
 
@@ -86,6 +87,22 @@ def check_nothing_lost_nothing_twice(system: RealSystem, operation: str, rows: i
 def test_nothing_is_lost_and_nothing_done_twice(tmp_path: Path, fault: Fault) -> None:
     with a_real_system(tmp_path) as system:
         operation = import_under(system, tmp_path, 40_000, fault, 1)
+        check_nothing_lost_nothing_twice(system, operation, 40_000)
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_frozen_past_its_lease_is_refused_when_it_thaws(tmp_path: Path) -> None:
+    with a_real_system(tmp_path, HAULAGE_LEASE_SECONDS="2") as system:
+        frozen: list[psutil.Process] = []
+
+        def freeze(_: RealSystem) -> None:
+            frozen.append(next(process for process in system.processes() if "worker" in process.cmdline()))
+            frozen[0].suspend()
+
+        operation = import_under(system, tmp_path, 40_000, freeze, 1)
+        before = set(system.sessions_begun())
+        frozen[0].resume()
+        wait_for(lambda: set(system.sessions_begun()) - before, "the thawed worker to begin a new session")
         check_nothing_lost_nothing_twice(system, operation, 40_000)
 
 
