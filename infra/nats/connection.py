@@ -270,6 +270,7 @@ class Bus:
         await asyncio.gather(*rest, return_exceptions=True)
 
     async def _on_connected(self) -> None:
+        self._refused.clear()
         self.connections += 1
         if self.trouble:
             _log.info("connected", servers=self.where)
@@ -290,9 +291,11 @@ class Bus:
                 _log.warning("a slow subscriber loses messages", subject=subject, dropped=self._dropped[subject])
             return
         said = self._said(error)
-        if not self.connected:
+        refused = "authorization" in str(error).lower()
+        # A server that refuses us also closes the connection, which is another error, and sometimes the later one.
+        if not self.connected and (refused or not self._refused.is_set()):
             self.trouble = said
-        if "authorization" in str(error).lower():
+        if refused:
             self._refused.set()
         _log.debug("error", said=said)
 

@@ -155,7 +155,7 @@ def test_one_command_that_breaks_the_handler_costs_its_neighbours_nothing(bus: B
     with ThreadPoolExecutor(12) as pool:
         first = pool.submit(client.request, "acme", "ann", pause())
         good = [pool.submit(client.request, "acme", "ann", command) for command in commands]
-        broken = pool.submit(client.request, "acme", "ann", bad, 1.0)
+        broken = pool.submit(client.request, "acme", "ann", bad, 4.0)
         until(lambda: len(service._waiting) >= 10)
         gathered.set()
         assert all(answer.result(10).ok for answer in [first, *good])
