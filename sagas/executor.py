@@ -41,7 +41,7 @@ from haulage.domain.operation import decide_failed as decide_failed_operation
 from haulage.domain.ports import Store, Unit
 from haulage.domain.status import Status
 from haulage.domain.work import Claim, Work
-from haulage.sagas.definition import BulkStep, Checked, ChunkContext, Definitions
+from haulage.sagas.definition import BulkStep, Checked, ChunkContext, Definition, Definitions
 from haulage.sagas.process_manager import ACTOR
 
 NOT_THE_CHUNKS_FAULT = (FencedError, NotNowError)
@@ -219,17 +219,17 @@ class Executor:
 
     def _record_failure(self, claim: Claim, step: BulkStep, error: Exception) -> None:
         work = claim.work
+        if isinstance(error, LateAppendError):
+            # Nobody's fault and no attempt: only the order of two transactions. Again, at once.
+            with self._store.begin() as unit:
+                unit.retry(claim, 0.0, work.attempt, work.chunk_version)
+            return
         delay = step.backoff.delay_seconds(work.attempt, self._chance())
         due_at = self._now() + timedelta(seconds=delay)
         name = type(error).__name__
         failed = ChunkAttemptFailed(
             step=work.step, first=work.first, last=work.last, attempt=work.attempt, error=name, due_at=due_at
         )
-        if isinstance(error, LateAppendError):
-            # Nobody's fault and no attempt: only the order of two transactions. Again, at once.
-            with self._store.begin() as unit:
-                unit.retry(claim, 0.0, work.attempt, work.chunk_version)
-            return
         if work.attempt >= step.backoff.attempts and work.first == work.last:
             self._reject(claim, name)
             return
@@ -286,19 +286,20 @@ class Executor:
                 unit.retry(claim, 0.0, max(work.attempt + 1, chunk.attempts + 1), chunk.version)
 
     def _step(self, work: Work) -> BulkStep:
+        return self._definition(work).step(work.step)
+
+    def _definition(self, work: Work) -> Definition:
         definition = self._definitions.get(work.kind, work.definition_version)
         if definition is None:
             raise LookupError(f"no definition {work.kind} version {work.definition_version} in this process")
-        return definition.step(work.step)
+        return definition
 
     def _memory(self, work: Work) -> _Known:
         known = self._known.get(work.operation)
         if known is None:
-            definition = self._definitions.get(work.kind, work.definition_version)
-            if definition is None:
-                raise LookupError(f"no definition {work.kind} version {work.definition_version} in this process")
             parameters = self._store.request(work.operation).parameters
-            known = self._known[work.operation] = _Known(definition.parameters.model_validate(parameters))
+            validated = self._definition(work).parameters.model_validate(parameters)
+            known = self._known[work.operation] = _Known(validated)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return known

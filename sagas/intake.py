@@ -17,7 +17,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from haulage.domain.commands import Command, Input, StartOperation
-from haulage.domain.errors import ConflictError, HaulageError, LateAppendError, NotFoundError, RefusedError
+from haulage.domain.errors import ConflictError, LateAppendError, NotFoundError, RefusedError
 from haulage.domain.event import Context, NewEvents
 from haulage.domain.operation import Operation, OperationRequested, decide, decide_request, fold
 from haulage.domain.ports import Receipt, Request, Store, Unit, Waker
@@ -84,7 +84,7 @@ class Intake:
             try:
                 return self._together(group)
             except (ConflictError, LateAppendError):
-                pass
+                pass  # one by one, then
         return [self._alone(submitted) for submitted in group]
 
     def _alone(self, submitted: Submitted) -> Answer:
@@ -92,7 +92,7 @@ class Intake:
             try:
                 return self._together([submitted])[0]
             except (ConflictError, LateAppendError):
-                continue
+                continue  # decided anew, on what the others did
         return Answer(ok=False, code="busy", message="The operation keeps changing just now. Send the command again.")
 
     def _together(self, group: Sequence[Submitted]) -> list[Answer]:
@@ -114,9 +114,7 @@ class Intake:
             if isinstance(submitted.command, StartOperation):
                 return self._start(unit, submitted, submitted.command, keyed)
             return self._steer(submitted)
-        except HaulageError as error:
-            if not isinstance(error, RefusedError):
-                raise
+        except RefusedError as error:
             return _Accepted(Answer(ok=False, code=error.code, message=str(error)))
 
     def _start(
