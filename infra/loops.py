@@ -55,10 +55,6 @@ class Loops:
         """Whether `stop` was called; long work looks at it between transactions."""
         return self._stop.is_set()
 
-    def troubles(self) -> dict[str, str]:
-        """Components whose last call raised, and what."""
-        return {loop.name: loop.trouble for loop in self._loops if loop.trouble}
-
     def stop(self, seconds: float) -> list[str]:
         """Let each component finish what it is doing, at most so long; the names of those that did not."""
         self._stop.set()

@@ -16,6 +16,7 @@ from haulage.infra.cli.access import NothingYetError, refuse_without_home
 from haulage.infra.cli.exits import Exit
 from haulage.infra.cli.running import CONTROL
 from haulage.infra.cli.terminal import emit, hint, write
+from haulage.infra.embedded.quarters import abandoned_folders
 from haulage.infra.nats.connection import Bus
 from haulage.infra.postgres import views
 from haulage.infra.postgres.migrate import log_owner_problem, pending_migrations
@@ -67,6 +68,7 @@ def doctor(settings: Settings, *, as_json: bool) -> int:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     yield _disk(settings.home)
+    yield from _leftovers()
     with ExitStack() as stack:
         try:
             urls = stack.enter_context(Servers(settings))
@@ -97,6 +99,13 @@ def _disk(home: Path) -> Finding:
     if usage.free < LEAST_FREE_BYTES or usage.free < LEAST_FREE_SHARE * usage.total:
         return Finding("disk", False, free, "Free some space: a server whose disk is full stops.")
     return Finding("disk", True, free)
+
+
+def _leftovers() -> Iterator[Finding]:
+    """Root's data of homes that are gone: no fault of this home, and never removed unasked."""
+    if folders := [str(folder) for folder, _ in abandoned_folders()]:
+        finding = f"{len(folders)} data folders of homes that are gone; the first is {folders[0]}"
+        yield Finding("leftovers", True, finding, "Remove those whose home was not just moved.")
 
 
 def _nats(urls: ServerUrls) -> Finding:
